@@ -1,0 +1,57 @@
+# Two commands matter: `make run` (one real step of a campaign) and `make test`.
+# PYTHON picks the interpreter that makes the virtual environment; by default the first new enough.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; \
+	done)
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help run ui test lint types unit throughput campaign lock clean
+.DEFAULT_GOAL := help
+
+help:           ## show this list
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+run: $(STAMP)   ## one step of the campaign: propose, mix, train, evaluate, record, recommend
+	$(BIN)/kedro run --pipelines=admire_step
+
+ui: $(STAMP)    ## the MLflow UI of the campaign, on this machine only
+	$(BIN)/kedro admire ui
+
+test: lint types unit ## everything CI checks
+
+lint: $(STAMP)  ## ruff and import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(STAMP) ## mypy
+	$(BIN)/mypy
+
+unit: $(STAMP)  ## all tests, with coverage
+	$(BIN)/pytest --cov
+
+throughput: $(STAMP) ## training speed against a bare PyTorch loop
+	$(BIN)/python benchmarks/throughput.py
+
+campaign: $(STAMP) ## a campaign of 12 trials against uniform and size-proportional weights
+	$(BIN)/python benchmarks/campaign.py
+
+lock: $(STAMP)  ## resolve the dependencies anew into requirements.lock
+	$(BIN)/pip-compile -q --extra dev --strip-extras --no-annotate --no-header \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		-o requirements.lock pyproject.toml
+	sed -i.bak 's/^torch==\([0-9.]*\)+.*/torch==\1/' requirements.lock  # any build of that version
+	rm requirements.lock.bak
+
+clean:          ## remove the environment; campaigns under data/ stay
+	rm -rf .venv
+
+# pip compiles what it installs: imports without bytecode take 2-3 times as long, and the first step
+# would pay for it.
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	touch $(STAMP)
