@@ -1,0 +1,120 @@
+"""What a policy is asked for and what it answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from admire_pipeline.optimizer.space import Space
+from admire_pipeline.optimizer.trials import Trials
+
+
+@dataclass(frozen=True)
+class PolicySettings:
+    """What a user may set about a policy.
+
+    Attributes:
+        design_trials: Trials of the set-up phase, before the surrogate chooses; at least 1.
+
+    Raises:
+        ValueError: If a setting is out of range.
+    """
+
+    design_trials: int = 6
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.design_trials < 1:
+            raise ValueError(f"design_trials: {self.design_trials}, must be at least 1")
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The next trial to run.
+
+    Attributes:
+        mixture: ``K`` feasible weights.
+        fidelity: Name of the fidelity to train.
+        cost: Expected cost in the campaign's unit.
+        policy: Name of the policy that proposed it.
+        phase: ``design`` (set-up) or ``search``.
+        acquisition_value: Value of the acquisition function, None where there is none.
+        based_on: Ids of the observed trials that the proposal rests on.
+    """
+
+    mixture: np.ndarray
+    fidelity: str
+    cost: float
+    policy: str
+    phase: str
+    acquisition_value: float | None
+    based_on: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The mixture to train the final model on, as far as is known.
+
+    Attributes:
+        mixture: ``K`` feasible weights.
+        score_mean: Predicted score at the target.
+        score_sd: Standard deviation of that prediction, without the noise of a single training;
+            NaN where the policy has no surrogate and the trial no standard error.
+        trial: Id of a trial of this mixture, None for a mixture that was never tried.
+    """
+
+    mixture: np.ndarray
+    score_mean: float
+    score_sd: float
+    trial: str | None
+
+
+class Policy(ABC):
+    """Chooses trials and recommends a mixture.
+
+    Attributes:
+        name: Name in the configuration.
+        settings: What the user set.
+    """
+
+    name: str
+
+    def __init__(self, settings: PolicySettings) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def propose(self, space: Space, trials: Trials, seed: int) -> Proposal:
+        """Choose the next trial; the same arguments give the same proposal."""
+
+    @abstractmethod
+    def recommend(self, space: Space, trials: Trials, seed: int) -> Recommendation | None:
+        """Recommend a mixture for the target, None while nothing usable is observed."""
+
+    def _proposal(
+        self,
+        space: Space,
+        mixture: np.ndarray,
+        fidelity: int,
+        *,
+        phase: str,
+        acquisition_value: float | None = None,
+        based_on: tuple[str, ...] = (),
+    ) -> Proposal:
+        """Fill in a proposal of a mixture (``K``) at the fidelity of this position."""
+        chosen = space.fidelities[fidelity]
+        return Proposal(
+            mixture=space.mixtures.project(mixture),
+            fidelity=chosen.name,
+            cost=chosen.cost,
+            policy=self.name,
+            phase=phase,
+            acquisition_value=acquisition_value,
+            based_on=based_on,
+        )
+
+
+def trial_rng(seed: int, trials: Trials) -> np.random.Generator:
+    """Return the random stream of the next trial of a campaign with this seed."""
+    return np.random.default_rng([seed, len(trials)])

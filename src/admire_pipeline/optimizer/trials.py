@@ -1,0 +1,117 @@
+"""The trials table as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from admire_pipeline.optimizer.space import Space
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MIXTURE_PREFIX = "mixture."
+STATUSES = ("observed", "pending")
+
+# Mixtures that differ by less in every weight (0.1 percentage points) train the same model.
+SAME_MIXTURE = 1e-3
+
+
+@dataclass(frozen=True)
+class Trials:
+    """``n`` trials of a space.
+
+    Attributes:
+        names: ``n`` trial ids.
+        mixtures: ``n x K`` weights.
+        fidelities: ``n`` int64 positions in ``Space.fidelities``.
+        observed: ``n`` booleans; the other trials are pending.
+        scores: ``n`` scores, NaN where pending.
+        score_errors: ``n`` standard errors of the scores, NaN where unknown.
+    """
+
+    names: tuple[str, ...]
+    mixtures: np.ndarray
+    fidelities: np.ndarray
+    observed: np.ndarray
+    scores: np.ndarray
+    score_errors: np.ndarray
+
+    @classmethod
+    def from_frame(cls, space: Space, frame: pd.DataFrame) -> Trials:
+        """Read and check a trials table.
+
+        Args:
+            space: The campaign's space.
+            frame: One row a trial with columns ``trial``, ``fidelity``, ``status`` (observed or
+                pending), ``score``, optionally ``score_se``, and ``mixture.<domain>`` for every
+                domain. Other columns are ignored. A frame without rows needs no columns.
+
+        Returns:
+            The trials in the table's order.
+
+        Raises:
+            ValueError: If a column is missing or a value is not allowed.
+        """
+        if frame.empty:
+            frame = frame.reindex(columns=_columns(space))
+        if missing := [name for name in _columns(space) if name not in frame.columns]:
+            raise ValueError(f"trials: column {missing[0]!r} is missing")
+        names = tuple(frame["trial"].astype(str))
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"trials: {repeated[0]!r} occurs twice")
+        order = [fidelity.name for fidelity in space.fidelities]
+        fidelities = _codes("fidelity", frame["fidelity"], order)
+        observed = _codes("status", frame["status"], STATUSES) == 0
+        scores = frame["score"].to_numpy(dtype=np.float64)
+        if bad := [names[i] for i in np.flatnonzero(observed & ~np.isfinite(scores))]:
+            raise ValueError(f"trials: score of observed trial {bad[0]!r} is not a finite number")
+        weights = [MIXTURE_PREFIX + name for name in space.mixtures.domains]
+        mixtures = frame[weights].to_numpy(dtype=np.float64)
+        simplex = np.all(mixtures >= -1e-6, axis=1) & (np.abs(mixtures.sum(axis=1) - 1) <= 1e-6)
+        if bad := [names[i] for i in np.flatnonzero(~simplex)]:
+            raise ValueError(f"trials: mixture of {bad[0]!r} must be non-negative and sum to 1")
+        errors = frame.reindex(columns=["score_se"])["score_se"].to_numpy(dtype=np.float64)
+        scores = np.where(observed, scores, np.nan)
+        return cls(names, np.clip(mixtures, 0, 1), fidelities, observed, scores, errors)
+
+    def __len__(self) -> int:
+        """Return the number of trials, pending ones included."""
+        return len(self.names)
+
+    def where(self, keep: np.ndarray) -> Trials:
+        """Return the trials (in order) for which ``keep`` (``n`` booleans) is true."""
+        names = tuple(np.array(self.names, dtype=object)[keep])
+        arrays = (self.mixtures, self.fidelities, self.observed, self.scores, self.score_errors)
+        return Trials(names, *(array[keep] for array in arrays))
+
+    def feasible(self, space: Space) -> Trials:
+        """Leave out trials beyond the bounds, made before these were set, and clean the rest."""
+        keep = [space.mixtures.contains(mixture, 1e-6) for mixture in self.mixtures]
+        kept = self.where(np.array(keep, dtype=bool))
+        return replace(kept, mixtures=space.mixtures.project(kept.mixtures))
+
+    def holds(self, mixture: np.ndarray, fidelity: int) -> bool:
+        """Tell whether some trial, observed or pending, is this mixture (``K``) at this size."""
+        at = self.mixtures[self.fidelities == fidelity]
+        return bool(np.any(np.all(np.abs(at - mixture) < SAME_MIXTURE, axis=1)))
+
+
+def _columns(space: Space) -> list[str]:
+    mixture = [MIXTURE_PREFIX + name for name in space.mixtures.domains]
+    return ["trial", "fidelity", "status", "score", *mixture]
+
+
+def _codes(column: str, values: pd.Series, allowed: Sequence[str]) -> np.ndarray:
+    """Return the position (``n`` int64) of each value among those allowed."""
+    for value in values.unique():
+        if value not in allowed:
+            near = get_close_matches(str(value), allowed, n=1, cutoff=0.0)[0]
+            raise ValueError(
+                f"trials: {column} {value!r} is not one of {list(allowed)}, did you mean {near!r}?"
+            )
+    return np.array([allowed.index(value) for value in values], dtype=np.int64)

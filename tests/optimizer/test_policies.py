@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from admire_pipeline.mixture import MixtureSpace
+from admire_pipeline.optimizer import (
+    POLICIES,
+    PolicySettings,
+    Space,
+    bayesian,
+    make_policy,
+    propose,
+    recommend,
+)
+from admire_pipeline.optimizer.acquisition import TargetMean
+from admire_pipeline.optimizer.surrogate import Surrogate
+from tests.optimizer.tables import hill, hill_frame, make_frame, make_space
+
+SEARCH = PolicySettings(design_trials=1)
+
+
+def check(space: Space, frame: pd.DataFrame, name: str, seed: int = 0) -> None:
+    """A proposal and a recommendation come, feasible, new and without a warning."""
+    policy = make_policy(name, SEARCH)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        proposal = propose(space, frame, policy, seed)
+        recommendation = recommend(space, frame, policy, seed)
+    assert space.mixtures.contains(proposal.mixture)
+    assert abs(proposal.mixture.sum() - 1) < 1e-12
+    costs = {fidelity.name: fidelity.cost for fidelity in space.fidelities}
+    assert proposal.cost == costs[proposal.fidelity]
+    assert proposal.policy == name
+    if recommendation is not None:
+        assert space.mixtures.contains(recommendation.mixture)
+        assert abs(recommendation.mixture.sum() - 1) < 1e-12
+        assert np.isfinite(recommendation.score_mean)
+        assert recommendation.score_sd >= 0 or name == "random"
+
+
+@pytest.mark.parametrize(
+    ("name", "scores"),
+    [("admire", "tiny"), ("admire", "huge"), *product(POLICIES, ["one", "equal"])],
+)
+def test_awkward_scores(name: str, scores: str) -> None:
+    space = make_space(3)
+    if scores == "one":
+        frame = hill_frame(space, [2])
+    else:
+        frame = hill_frame(space, [0, 0, 2, 2, 0, 2])
+        factor = {"equal": 0.0, "tiny": 1e-6, "huge": 1e6}[scores]
+        frame["score"] = factor * frame["score"] - 1.0 * (scores == "equal")
+    check(space, frame, name)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_awkward_mixtures(name: str) -> None:
+    # Corners with weights of exactly 0, the same mixture many times, and one that is pending.
+    space = make_space(3)
+    mixtures = np.vstack([np.eye(3), np.eye(3)[:1], np.full((4, 3), 1 / 3)])
+    scores = [-1.0, -2.0, -3.0, -1.1, 0.0, 0.0, 0.1, 0.0]
+    check(space, make_frame(space, mixtures, [0, 0, 2, 2, 2, 2, 0, 2], scores, pending=[7]), name)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("costs", [(1.0,), (2.0, 1.0)])
+@pytest.mark.parametrize("domains", [2, 12])
+def test_any_shape_of_space(name: str, domains: int, costs: tuple[float, ...]) -> None:
+    # The target may be the cheaper size; nothing in the search assumes otherwise.
+    space = make_space(domains, costs)
+    check(space, hill_frame(space, [0] * 4 + [len(costs) - 1] * 3), name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", POLICIES)
+def test_fifty_domains(name: str) -> None:
+    space = make_space(50, (0.001, 1.0))
+    check(space, hill_frame(space, [0] * 8 + [1] * 4), name)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_bounds_and_trials_beyond_them(name: str) -> None:
+    free = make_space(3)
+    frame = hill_frame(free, [0, 2, 2, 0, 2, 1])
+    bounds = {"d0": (0.2, 0.3), "d1": (0.0, 0.5)}
+    mixtures = MixtureSpace.from_bounds(free.mixtures.domains, bounds)
+    check(Space(mixtures, free.fidelities), frame, name)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_single_feasible_mixture(name: str) -> None:
+    only = np.array([0.5, 0.25, 0.25])
+    space = Space(MixtureSpace(("d0", "d1", "d2"), only, only), make_space(3).fidelities)
+    frame = make_frame(space, np.tile(only, (4, 1)), [0, 0, 1, 2], [0.0, 0.1, 1.0, 2.0])
+    check(space, frame, name)
+
+
+@given(
+    domains=st.integers(2, 8),
+    fidelities=st.lists(st.integers(0, 2), min_size=1, max_size=8),
+    waiting=st.integers(0, 3),
+    factor=st.sampled_from([1e-6, 1.0, 1e6]),
+    seed=st.integers(0, 100),
+)
+@settings(max_examples=2, deadline=None, derandomize=True)
+def test_any_history(
+    domains: int, fidelities: list[int], waiting: int, factor: float, seed: int
+) -> None:
+    space = make_space(domains)
+    pending = range(max(0, len(fidelities) - waiting), len(fidelities))
+    frame = hill_frame(space, fidelities, seed, pending)
+    frame["score"] *= factor
+    check(space, frame, "admire", seed)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_seed_decides_and_global_random_states_stay(name: str) -> None:
+    space = make_space(3)
+    frame = hill_frame(space, [0] * 4 + [2] * 3)
+    policy = make_policy(name, SEARCH)
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    first = propose(space, frame, policy, 5), recommend(space, frame, policy, 5)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+    torch.rand(3)
+    again = propose(space, frame, policy, 5), recommend(space, frame, policy, 5)
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.mixture, two.mixture)
+    assert first[0].acquisition_value == again[0].acquisition_value
+    assert first[1].score_mean == again[1].score_mean
+
+
+@pytest.mark.parametrize("name", ["admire", "admire-mfbo", "admire-bo"])
+def test_pending_trials_are_not_proposed_again(name: str) -> None:
+    space = make_space(3)
+    frame = hill_frame(space, [0] * 5 + [2] * 4)
+    policy = make_policy(name, SEARCH)
+    seen: set[tuple[object, ...]] = set()
+    for i in range(2):
+        proposal = propose(space, frame, policy, 0)
+        key = (proposal.fidelity, *proposal.mixture.round(3))
+        assert key not in seen
+        assert proposal.phase == "search"
+        assert proposal.based_on[-1] == "t8"
+        seen.add(key)
+        row = {"trial": f"p{i}", "fidelity": proposal.fidelity, "status": "pending"}
+        row |= {f"mixture.d{k}": weight for k, weight in enumerate(proposal.mixture)}
+        frame = pd.concat([frame, pd.DataFrame([row])], ignore_index=True)
+
+
+def test_a_tried_mixture_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The greedy acquisition function is greatest at the first corner, which was tried.
+    def greedy(_: object, space: Space, surrogate: Surrogate, __: np.ndarray) -> Iterator[object]:
+        yield 1, TargetMean(surrogate)
+
+    monkeypatch.setattr(bayesian.Admire, "acquisitions", greedy)
+    space = make_space(2, (0.1, 1.0))
+    first = np.array([1.0, 0.0, 0.5, 1.0, 0.5, 0.0])
+    frame = make_frame(
+        space, np.column_stack([first, 1 - first]), [0, 0, 0, 1, 1, 1], first.tolist()
+    )
+    proposal = propose(space, frame, make_policy("admire", SEARCH), 0)
+    assert 0.9 < proposal.mixture[0] < 0.9995
+
+
+def test_bo_uses_only_the_target_and_waits_for_it() -> None:
+    space = make_space(3)
+    policy = make_policy("admire-bo", SEARCH)
+    low = hill_frame(space, [0] * 5)
+    assert recommend(space, low, policy, 0) is None
+    proposal = propose(space, low, policy, 0)
+    assert (proposal.fidelity, proposal.phase) == ("size2", "design")
+    both = hill_frame(space, [0] * 5 + [2] * 4)
+    proposal = propose(space, both, policy, 0)
+    assert proposal.based_on == ("t5", "t6", "t7", "t8")
+    assert proposal.fidelity == "size2"
+
+
+def test_random_recommends_the_best_target_trial() -> None:
+    space = make_space(3)
+    frame = hill_frame(space, [0, 2, 2, 2], pending=[3])
+    recommendation = recommend(space, frame, make_policy("random"), 0)
+    assert recommendation is not None
+    best = frame.loc[1:2, "score"].astype(float).idxmax()
+    assert recommendation.trial == f"t{best}"
+    assert recommendation.score_mean == frame.loc[best, "score"]
+    assert recommendation.score_sd == 0.01
+    assert recommend(space, hill_frame(space, [0, 1]), make_policy("random"), 0) is None
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_nothing_observed_is_no_recommendation(name: str) -> None:
+    space = make_space(3)
+    assert recommend(space, pd.DataFrame(), make_policy(name), 0) is None
+    assert recommend(space, hill_frame(space, [2], pending=[0]), make_policy(name), 0) is None
+
+
+def test_the_recommendation_is_better_than_every_trial() -> None:
+    space = make_space(3)
+    frame = hill_frame(space, [0] * 25 + [2] * 8)
+    recommendation = recommend(space, frame, make_policy("admire"), 0)
+    assert recommendation is not None
+    # The best score is 0, at the hill's top; noise 0.005, the trials' best about -0.01.
+    assert hill(recommendation.mixture[None])[0] > -0.01
+    assert abs(recommendation.score_mean) < 4 * recommendation.score_sd + 0.01
+
+
+def test_a_trial_that_is_best_is_named() -> None:
+    # Scores fall in a straight line towards the second corner: the first corner is best.
+    space = make_space(2, (0.1, 1.0))
+    first = np.array([1.0, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 0.9])
+    mixtures = np.column_stack([first, 1 - first])
+    frame = make_frame(space, mixtures, [0, 0, 0, 0, 1, 1, 1, 1], first.tolist())
+    recommendation = recommend(space, frame, make_policy("admire"), 0)
+    assert recommendation is not None
+    assert recommendation.trial == "t6"
+    np.testing.assert_allclose(recommendation.mixture, [1, 0], atol=1e-12)
+
+
+def test_a_useless_cheap_size_is_avoided_in_the_end() -> None:
+    space = make_space(3, (0.2, 1.0))
+    rng = np.random.default_rng(0)
+    mixtures = space.mixtures.sample(40, rng)
+    scores = hill(mixtures)
+    scores[:28] = rng.normal(size=28)
+    frame = make_frame(space, mixtures, [0] * 28 + [1] * 12, scores.tolist())
+    assert propose(space, frame, make_policy("admire"), 0).fidelity == "size1"
+
+
+def test_unknown_policy_and_bad_settings() -> None:
+    with pytest.raises(ValueError, match="did you mean 'admire-bo'"):
+        make_policy("admire-bo2")
+    with pytest.raises(ValueError, match="design_trials: 0"):
+        PolicySettings(design_trials=0)
+    assert make_policy().name == "admire"
