@@ -1,0 +1,1 @@
+"""Preparing the corpus, mixing, training and evaluating."""

@@ -1,0 +1,149 @@
+"""Building one domain: survey, split, tokenise, and write its shards as one folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from admire_pipeline.training.corpus.errors import CorpusError
+from admire_pipeline.training.corpus.parallel import Workers
+from admire_pipeline.training.corpus.settings import CorpusSettings
+from admire_pipeline.training.corpus.shards import ShardWriter
+from admire_pipeline.training.corpus.sources import find_parts
+from admire_pipeline.training.corpus.split import RECORD, Split, split_documents
+from admire_pipeline.training.corpus.survey import Chunk, SurveyJob, survey
+from admire_pipeline.training.corpus.tokenise import TokeniseJob, tokenise
+from admire_pipeline.training.corpus.tokenizer import load_tokenizer
+from admire_pipeline.training.disk import sync
+
+STAGING = ".building-"
+"""Folders of domains being built begin so."""
+
+logger = logging.getLogger(__name__)
+
+
+def build_domain(  # noqa: PLR0913 - what and where, and the processes to do it with
+    name: str,
+    settings: CorpusSettings,
+    recipe: dict[str, Any],
+    target: Path,
+    root: Path,
+    workers: Workers,
+) -> None:
+    """Builds a domain aside and renames it to `target` when it is whole.
+
+    Args:
+        name: Name of the domain.
+        settings: Of the corpus.
+        recipe: What the domain is made from; kept in its manifest.
+        target: Folder to make.
+        root: Relative sources are looked up here.
+        workers: Who does it.
+
+    Raises:
+        CorpusError: If the source is missing, empty or unreadable.
+    """
+    began = time.monotonic()
+    staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=target.parent))
+    try:
+        copies = staging / "copies"
+        copies.mkdir()
+        chunks = _survey(name, settings, root, copies, workers)
+        records = _gather(chunks, copies / "records")
+        if not len(records):
+            raise CorpusError(
+                f"corpus.domains.{name}: the source has no text; allowed: at least one document "
+                "that is not blank"
+            )
+        split = split_documents(name, settings.domains[name], settings, records)
+        vocabulary = load_tokenizer(settings.tokenizer).vocabulary
+        with ShardWriter(staging, vocabulary.dtype, settings.seed) as shards:
+            jobs = _jobs(chunks, records, split, settings)
+            size = sum(chunk.bytes for chunk in chunks)
+            for result in workers.run(tokenise, jobs, size, f"{name}: tokenising"):
+                shards.add(result)
+                result.chunk.path.with_suffix(".text").unlink()
+        manifest = {
+            "domain": name,
+            **shards.counts(records["bytes"], split.side),
+            "duplicates_dropped": split.duplicates,
+            "near_duplicates": split.near_duplicates,
+            "left_out": split.left_out,
+            "content_hash": hashlib.sha256(
+                np.ascontiguousarray(records["content"]).tobytes()
+            ).hexdigest(),
+            "tokenizer": {"name": recipe["corpus"]["tokenizer"], **asdict(vocabulary)},
+            "recipe": recipe,
+            "built_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - began, 2),
+        }
+        del records
+        shutil.rmtree(copies)
+        (staging / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        sync(staging)
+        staging.rename(target)
+        sync(target.parent, files=False)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    logger.info(
+        "Corpus domain %s: %d documents, %.1f MB to train on, %.2f MB for validation (%.1f s)",
+        name,
+        manifest["documents"] + manifest["validation"]["documents"],
+        manifest["bytes"] / 1e6,
+        manifest["validation"]["bytes"] / 1e6,
+        manifest["seconds"],
+    )
+
+
+def _survey(
+    name: str, settings: CorpusSettings, root: Path, copies: Path, workers: Workers
+) -> list[Chunk]:
+    domain = settings.domains[name]
+    parts = find_parts(name, domain, root)
+    jobs = [
+        SurveyJob(name, domain, settings.tokenizer, part, copies / f"{number:06d}")
+        for number, part in enumerate(parts)
+    ]
+    size = sum(part.size for part in parts)
+    logger.info("Preparing corpus domain %s", name)
+    found = workers.run(survey, jobs, size, f"{name}: reading")
+    return [chunk for chunks in found for chunk in chunks if chunk.documents]
+
+
+def _gather(chunks: Sequence[Chunk], path: Path) -> np.ndarray:
+    """The records of all chunks, memory-mapped."""
+    with path.open("wb") as file:
+        for chunk in chunks:
+            part = chunk.path.with_suffix(".records")
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, file)
+            part.unlink()
+    return np.memmap(path, RECORD, "r") if chunks else np.zeros(0, RECORD)
+
+
+def _jobs(
+    chunks: Sequence[Chunk], records: np.ndarray, split: Split, settings: CorpusSettings
+) -> list[TokeniseJob]:
+    stops = np.cumsum([chunk.documents for chunk in chunks])
+    return [
+        TokeniseJob(
+            chunk,
+            np.array(records["bytes"][stop - chunk.documents : stop]),
+            split.side[stop - chunk.documents : stop],
+            settings.tokenizer,
+            settings.passage_bytes,
+        )
+        for chunk, stop in zip(chunks, stops, strict=True)
+    ]

@@ -1,0 +1,187 @@
+"""A prepared corpus: finding what is built, building what is missing, and reading it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from admire_pipeline.training.corpus import shards
+from admire_pipeline.training.corpus.build import STAGING, build_domain
+from admire_pipeline.training.corpus.parallel import Workers
+from admire_pipeline.training.corpus.settings import CorpusSettings
+from admire_pipeline.training.corpus.sources import fingerprint, stamps
+from admire_pipeline.training.corpus.tokenizer import BYTES, Vocabulary, load_tokenizer
+
+RECIPE_VERSION = 1
+"""Raised whenever the same sources and settings give other tokens than before."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Token shards of all domains, opened when asked for; cheap to pickle (paths only).
+
+    Attributes:
+        settings: What it was made from.
+        folder: Where it is.
+        folders: The folder of each domain.
+    """
+
+    settings: CorpusSettings
+    folder: Path
+    folders: Mapping[str, Path]
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Domains to train on, in the order of the settings."""
+        return tuple(n for n, domain in self.settings.domains.items() if domain.use != "validation")
+
+    @property
+    def validation_domains(self) -> tuple[str, ...]:
+        """Domains to evaluate on, in the order of the settings."""
+        return tuple(n for n, domain in self.settings.domains.items() if domain.use != "train")
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What the corpus holds, JSON-able: `hash` of all its tokens, and `domains`.
+
+        Per domain: `documents`, `bytes` (UTF-8) and `tokens` to train on; the same and `passages`
+        under `validation`; `duplicates_dropped`, `near_duplicates` (kept, always on one side) and
+        `left_out` documents; `content_hash` of the documents, `tokens_hash` of the shards;
+        `recipe`, `built_at`, `seconds`.
+        """
+        domains = {
+            name: json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            for name, folder in self.folders.items()
+        }
+        hashes = {name: domains[name]["tokens_hash"] for name in sorted(domains)}
+        tokenizer = domains[self.domains[0]]["tokenizer"]
+        return {
+            "hash": _hash([tokenizer, hashes]),
+            "tokenizer": tokenizer,
+            "domains": domains,
+        }
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Size and special tokens of the tokenizer, which is not loaded for this."""
+        return Vocabulary(**{k: v for k, v in self.manifest["tokenizer"].items() if k != "name"})
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids."""
+        return self.vocabulary.size
+
+    @property
+    def eos_token_id(self) -> int:
+        """The end-of-text token, which stands before every training document."""
+        return self.vocabulary.eos_token_id
+
+    @property
+    def pad_token_id(self) -> int:
+        """The padding token; the end-of-text token where the tokenizer has none."""
+        return self.vocabulary.pad_token_id
+
+    def train_tokens(self, domain: str) -> np.ndarray:
+        """Training tokens of a domain, flat, memory-mapped, uint16 or uint32.
+
+        Documents stand one after the other, each after an end-of-text token, which so serves as
+        the beginning of text.
+        """
+        return shards.open_tokens(self.folders[domain], shards.TRAIN_TOKENS, self.vocabulary.dtype)
+
+    def train_documents(self, domain: str) -> np.ndarray:
+        """Where each training document begins (at its end-of-text token), and the end of the last.
+
+        Returns:
+            Positions in `train_tokens`, documents + 1, int64.
+        """
+        return np.asarray(np.load(self.folders[domain] / shards.TRAIN_OFFSETS, mmap_mode="r"))
+
+    def validation(self, domain: str) -> shards.ValidationShard:
+        """Validation passages of a domain."""
+        return shards.open_validation(self.folders[domain], self.vocabulary.dtype)
+
+    def decode(self, tokens: np.ndarray) -> str:
+        """Text of token ids, special tokens shown by name."""
+        return load_tokenizer(self.settings.tokenizer).decode(tokens)
+
+
+def prepare_corpus(settings: CorpusSettings, folder: Path, root: Path | None = None) -> Corpus:
+    """Opens the corpus of these settings; domains that are missing or stale are built first.
+
+    A domain lies in a folder of its own that is named after its recipe: settings, tokenizer and
+    state of the source. It is built once, whichever process comes first, and never changed after;
+    folders of former recipes stay, as a running trial may read them, and can be deleted by hand.
+
+    Args:
+        settings: What it is made from.
+        folder: Where corpora are kept; made if it is not there.
+        root: Where relative paths of sources start; default: the current folder.
+
+    Raises:
+        CorpusError: If a source is missing, empty or unreadable, or leaves nothing to train on or
+            to evaluate; nothing half-built is left.
+    """
+    root = Path.cwd() if root is None else root.absolute()
+    folder = folder.absolute()
+    recipes = {name: _recipe(name, settings, root) for name in settings.domains}
+    folders = {name: folder / _folder_name(name, recipe) for name, recipe in recipes.items()}
+    if settings.tokenizer != BYTES and (root / settings.tokenizer).is_dir():
+        settings = settings.model_copy(update={"tokenizer": str(root / settings.tokenizer)})
+    # A folder is complete as soon as it is there: it is renamed to its name when it is.
+    if not all(path.is_dir() for path in folders.values()):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / ".lock"), Workers(settings.processes) as workers:
+            for leftover in folder.glob(f"{STAGING}*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            for name, path in folders.items():
+                if not path.is_dir():
+                    build_domain(name, settings, recipes[name], path, root, workers)
+    return Corpus(settings, folder, folders)
+
+
+def _recipe(name: str, settings: CorpusSettings, root: Path) -> dict[str, Any]:
+    """Everything that decides the tokens of a domain, JSON-able."""
+    return {
+        "version": RECIPE_VERSION,
+        "tokenizer": stamps(root / settings.tokenizer, root),
+        "corpus": settings.model_dump(mode="json", exclude={"domains", "workers"}),
+        "domain": settings.domains[name].model_dump(mode="json"),
+        "source": fingerprint(name, settings.domains[name], root),
+    }
+
+
+def _folder_name(name: str, recipe: dict[str, Any]) -> str:
+    return f"{re.sub('[^A-Za-z0-9_-]', '_', name)}-{_hash(recipe)[:16]}"
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("Waiting for another process that is preparing the corpus")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,18 @@
+"""What goes wrong with a corpus, in one line that a user can act on."""
+
+from __future__ import annotations
+
+from admire_pipeline.errors import UserError
+
+
+class CorpusError(UserError):
+    """A source or setting of the corpus is wrong; the message names key, value and what is allowed.
+
+    One string is its only argument, so that it passes between processes.
+    """
+
+
+def one_line(error: BaseException, limit: int = 200) -> str:
+    """First line of an exception's message, cut to `limit` characters; its type if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:limit] if lines else type(error).__name__

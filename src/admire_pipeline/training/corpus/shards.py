@@ -1,0 +1,153 @@
+"""The files of a built domain: written once, then memory-mapped."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from admire_pipeline.training.corpus.split import TRAIN, VALIDATION
+from admire_pipeline.training.corpus.tokenise import Passages, Tokenised
+
+TRAIN_TOKENS = "train.tokens"
+"""Flat training tokens: end-of-text, document, end-of-text, document, and so on."""
+
+TRAIN_OFFSETS = "train.offsets.npy"
+"""Where each training document begins, and the end of the last."""
+
+VALIDATION_TOKENS = "validation.tokens"
+"""Flat tokens of the validation passages."""
+
+VALIDATION_INDEX = "validation.npz"
+"""Offsets, bytes and document of the validation passages."""
+
+
+@dataclass(frozen=True)
+class ValidationShard:
+    """Validation passages of a domain, in random order: the first ones are a fair sample.
+
+    Attributes:
+        tokens: Tokens of all passages, without end-of-text tokens; memory-mapped.
+        offsets: Where each passage begins in `tokens`, and the end of the last, `n + 1`, int64.
+        bytes: UTF-8 bytes of each passage, `n`, int64.
+        document: Document that each passage is from, `n`, int32; passages of one document are not
+            independent of each other.
+    """
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+    bytes: np.ndarray
+    document: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.bytes)
+
+
+def open_tokens(folder: Path, name: str, dtype: np.dtype[Any]) -> np.ndarray:
+    """Tokens of a file, memory-mapped and read-only."""
+    path = folder / name
+    # An empty file cannot be mapped.
+    return np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
+
+
+def open_validation(folder: Path, dtype: np.dtype[Any]) -> ValidationShard:
+    """The validation passages of a built domain."""
+    with np.load(folder / VALIDATION_INDEX) as index:
+        return ValidationShard(
+            open_tokens(folder, VALIDATION_TOKENS, dtype),
+            index["offsets"],
+            index["bytes"],
+            index["document"],
+        )
+
+
+class ShardWriter:
+    """Joins tokenised chunks, which come in order, into the shards of a domain.
+
+    Args:
+        folder: Where the files go.
+        dtype: Type of the tokens.
+        seed: Orders the validation passages.
+    """
+
+    def __init__(self, folder: Path, dtype: np.dtype[Any], seed: int) -> None:
+        self._folder = folder
+        self._dtype = dtype
+        self._seed = seed
+        self._lengths: list[np.ndarray] = [np.zeros(1, np.int64)]
+        self._passages: list[Passages] = []
+        self._documents = 0
+        self._counts: dict[str, int] = {}
+        self._hashes: dict[str, str] = {}
+
+    def __enter__(self) -> ShardWriter:
+        self._file = (self._folder / TRAIN_TOKENS).open("wb")
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        self._file.close()
+        if error is None:
+            offsets = np.cumsum(np.concatenate(self._lengths))
+            np.save(self._folder / TRAIN_OFFSETS, offsets)
+            self._counts["tokens"] = int(offsets[-1])
+            self._write_validation()
+            for name in (TRAIN_TOKENS, VALIDATION_TOKENS):
+                with (self._folder / name).open("rb") as file:
+                    self._hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+
+    def add(self, chunk: Tokenised) -> None:
+        """Appends a chunk and deletes its file of tokens."""
+        path = chunk.chunk.path.with_suffix(".train")
+        with path.open("rb") as source:
+            shutil.copyfileobj(source, self._file)
+        path.unlink()
+        self._lengths.append(chunk.train_lengths)
+        part = chunk.passages
+        document = part.document + np.int32(self._documents)
+        self._passages.append(Passages(part.tokens, part.lengths, part.bytes, document))
+        self._documents += len(np.unique(document))
+
+    def counts(self, size: np.ndarray, side: np.ndarray) -> dict[str, Any]:
+        """What was written, for the manifest.
+
+        Args:
+            size: UTF-8 bytes of all documents, `n`.
+            side: Side of each, `n`.
+        """
+        return {
+            "documents": int((side == TRAIN).sum()),
+            "bytes": int(size[side == TRAIN].sum()),
+            "tokens": self._counts["tokens"],
+            "validation": {
+                "documents": self._documents,
+                "passages": self._counts["passages"],
+                "bytes": int(size[side == VALIDATION].sum()),
+                "tokens": self._counts["validation_tokens"],
+            },
+            "tokens_hash": self._hashes,
+        }
+
+    def _write_validation(self) -> None:
+        lengths = _join([part.lengths for part in self._passages], np.int64)
+        tokens = _join([part.tokens for part in self._passages], self._dtype)
+        order = np.random.default_rng(self._seed).permutation(len(lengths))
+        starts = np.cumsum(lengths) - lengths
+        with (self._folder / VALIDATION_TOKENS).open("wb") as file:
+            for passage in order:
+                tokens[starts[passage] : starts[passage] + lengths[passage]].tofile(file)
+        np.savez(
+            self._folder / VALIDATION_INDEX,
+            offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths[order])]),
+            bytes=_join([part.bytes for part in self._passages], np.int64)[order],
+            document=_join([part.document for part in self._passages], np.int32)[order],
+        )
+        self._counts["passages"] = len(lengths)
+        self._counts["validation_tokens"] = len(tokens)
+
+
+def _join(arrays: list[np.ndarray], dtype: Any) -> np.ndarray:
+    return np.concatenate([np.zeros(0, dtype), *arrays])
