@@ -1,0 +1,134 @@
+"""Evaluation: validation loss in bits per byte, per domain, with its standard error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from admire_pipeline.training.objective import Metric
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from admire_pipeline.training.corpus import Corpus, ValidationShard
+
+
+def evaluate_domains(
+    model: PreTrainedModel,
+    corpus: Corpus,
+    sequence_length: int,
+    batch_size: int,
+    max_bytes: int,
+) -> list[Metric]:
+    """Bits per byte of `model` on every validation domain.
+
+    Every token of a passage is predicted once, from at most `sequence_length` tokens before it in
+    its window; the first one from the end-of-text token. Bits per byte do not depend on the
+    tokenizer, so models with different vocabularies compare.
+
+    Args:
+        model: A causal language model.
+        corpus: Its validation shards.
+        sequence_length: Tokens in a window.
+        batch_size: Windows in one forward pass.
+        max_bytes: Text read per domain, in UTF-8 bytes, whole passages.
+    """
+    metrics = []
+    for domain in corpus.validation_domains:
+        shard = corpus.validation(domain)
+        # Passages are stored in random order: the first ones are a fair sample.
+        count = max(1, int(np.searchsorted(np.cumsum(shard.bytes), max_bytes, side="right")))
+        nats = passage_losses(model, shard, count, corpus.eos_token_id, sequence_length, batch_size)
+        value, error = bits_per_byte(nats, shard.bytes[:count], shard.document[:count])
+        metrics.append(
+            Metric(
+                name=f"bits_per_byte.{domain}",
+                value=value,
+                standard_error=error,
+                documents=len(np.unique(shard.document[:count])),
+                bytes=int(shard.bytes[:count].sum()),
+            )
+        )
+    return metrics
+
+
+def passage_losses(  # noqa: PLR0913 - the window is the caller's to choose
+    model: PreTrainedModel,
+    shard: ValidationShard,
+    count: int,
+    eos_token_id: int,
+    sequence_length: int,
+    batch_size: int,
+) -> np.ndarray:
+    """Summed negative log-likelihood of the first `count` passages, in nats, `count`, float64."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    windows: list[tuple[int, np.ndarray]] = []
+    for passage in range(count):
+        start, end = shard.offsets[passage : passage + 2]
+        tokens = np.concatenate([[eos_token_id], np.asarray(shard.tokens[start:end], np.int64)])
+        for begin in range(0, len(tokens) - 1, sequence_length):
+            windows.append((passage, tokens[begin : begin + sequence_length + 1]))
+    # Windows of like length share a batch, so that little is padded.
+    windows.sort(key=lambda window: len(window[1]), reverse=True)
+    losses = np.zeros(count)
+    device = model.device
+    training = model.training
+    model.eval()
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"),
+    ):
+        for begin in range(0, len(windows), batch_size):
+            batch = windows[begin : begin + batch_size]
+            longest = len(batch[0][1])
+            inputs = torch.zeros((len(batch), longest - 1), dtype=torch.long)
+            targets = torch.full((len(batch), longest - 1), -100, dtype=torch.long)
+            for row, (_, tokens) in enumerate(batch):
+                inputs[row, : len(tokens) - 1] = torch.from_numpy(tokens[:-1])
+                targets[row, : len(tokens) - 1] = torch.from_numpy(tokens[1:])
+            # Padding stands on the right, where causal attention never looks back at it.
+            logits = model(input_ids=inputs.to(device), use_cache=False).logits
+            nats = cross_entropy(
+                logits.float().transpose(1, 2), targets.to(device), reduction="none"
+            )
+            np.add.at(
+                losses, [passage for passage, _ in batch], nats.sum(dim=1).double().cpu().numpy()
+            )
+    model.train(training)
+    return losses
+
+
+def bits_per_byte(nats: np.ndarray, size: np.ndarray, document: np.ndarray) -> tuple[float, float]:
+    """Bits per byte of a domain and its standard error over documents.
+
+    The value is a ratio of sums, its error the linearised one of a ratio estimator with documents
+    as clusters (Cochran, Sampling Techniques, 3rd ed., 1977, eq. 2.44 and ch. 9A): passages of one
+    document resemble each other and do not count as independent.
+
+    Args:
+        nats: Negative log-likelihood per passage, `n`.
+        size: UTF-8 bytes per passage, `n`.
+        document: Document of each passage, `n`.
+
+    Returns:
+        Value and standard error; the error is NaN where there is only one document.
+    """
+    _, cluster = np.unique(document, return_inverse=True)
+    bits = np.bincount(cluster, weights=nats) / math.log(2)
+    sizes = np.bincount(cluster, weights=size)
+    value = bits.sum() / sizes.sum()
+    n = len(bits)
+    if n < 2:
+        return float(value), math.nan
+    residual = bits - value * sizes
+    return float(value), float(np.sqrt(n / (n - 1) * (residual**2).sum()) / sizes.sum())
+
+
+def mean_bits_per_byte(metrics: Sequence[Metric]) -> float:
+    """Plain mean over domains, for the curves."""
+    return float(np.mean([metric.value for metric in metrics]))

@@ -1,0 +1,173 @@
+"""Models: built from a config (pre-training) or read from a checkpoint (fine-tuning)."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from admire_pipeline.errors import UserError, suggest_nearest
+from admire_pipeline.training.settings import FidelitySettings, ModelSettings
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+    from admire_pipeline.training.corpus import Corpus
+
+
+def check_model(fidelity: FidelitySettings, key: str) -> None:
+    """Check a fidelity's model before any compute, without its weights.
+
+    Args:
+        fidelity: The model and its recipe.
+        key: Where the fidelity stands in the config, for the message.
+
+    Raises:
+        UserError: If the model cannot be built, sees the tokens it predicts, or is too short for
+            the sequences.
+    """
+    import torch
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoModelForCausalLM
+
+    length = fidelity.training.sequence_length
+    if fidelity.model.config is not None:
+        key = f"{key}.model.config"
+        config = _checked_config(fidelity.model.config, length, key)
+    else:
+        key = f"{key}.model.checkpoint"
+        config = _checkpoint_config(fidelity.model, key)
+    # Models with a masked-LM head look both ways unless they are told to be decoders.
+    if type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
+        raise UserError(
+            f"{key}: {config.model_type!r} sees the tokens it is to predict; allowed: a causal "
+            "model, or is_decoder: true"
+        )
+    longest = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if longest is not None and longest < length:
+        raise UserError(
+            f"{key}: max_position_embeddings={longest} is less than "
+            f"training.sequence_length={length}; allowed: at least that"
+        )
+    try:
+        with torch.device("meta"):
+            AutoModelForCausalLM.from_config(config)
+    except Exception as error:
+        raise UserError(f"{key}: no model can be built from it ({_first_line(error)})") from error
+
+
+def check_vocabulary(fidelity: FidelitySettings, corpus: Corpus, key: str) -> None:
+    """Check that a model takes every token of the corpus.
+
+    Raises:
+        UserError: If its vocabulary is smaller than the tokenizer's.
+    """
+    if fidelity.model.config is not None:
+        size = fidelity.model.config.get("vocab_size", corpus.vocab_size)
+    else:
+        size = _checkpoint_config(fidelity.model, key).get_text_config().vocab_size
+    if size < corpus.vocab_size:
+        raise UserError(
+            f"{key}.model: its vocabulary has {size} tokens, the corpus' tokenizer "
+            f"{corpus.settings.tokenizer!r} {corpus.vocab_size}; allowed: at least as many"
+        )
+
+
+def build_model(
+    settings: ModelSettings, corpus: Corpus, sequence_length: int, seed: int
+) -> PreTrainedModel:
+    """A causal language model for the corpus' tokens.
+
+    Args:
+        settings: Config or checkpoint.
+        corpus: Its tokenizer gives the vocabulary.
+        sequence_length: Longest input, in tokens.
+        seed: Of the initial weights, where they are random.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, set_seed
+
+    set_seed(seed)
+    if settings.config is not None:
+        return AutoModelForCausalLM.from_config(_config(settings.config, corpus, sequence_length))
+    # Weights are kept in float32 whatever they were stored in: AdamW's small steps round to nothing
+    # in bfloat16. Autocast computes in bfloat16 on a GPU.
+    return AutoModelForCausalLM.from_pretrained(
+        str(settings.checkpoint),
+        revision=settings.revision or "main",
+        use_safetensors=True,
+        trust_remote_code=False,
+        dtype=torch.float32,
+    )
+
+
+def training_flops(model: PreTrainedModel, tokens: int, sequence_length: int) -> float:
+    """FLOPs of training on `tokens`: 6 N + 12 L H Q T a token.
+
+    Chowdhery et al., PaLM (2022), appendix B. N leaves out an input embedding that is not also the
+    output matrix, which is looked up, not multiplied; attention's part is taken without the causal
+    mask's saving, as there.
+    """
+    config = model.config.get_text_config()
+    parameters = sum(p.numel() for p in model.parameters())
+    if not config.tie_word_embeddings:
+        parameters -= sum(p.numel() for p in model.get_input_embeddings().parameters())
+    attention = 12 * config.num_hidden_layers * config.hidden_size * sequence_length
+    return float(tokens * (6 * parameters + attention))
+
+
+def _config(arguments: dict[str, Any], corpus: Corpus, sequence_length: int) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    defaults = {
+        "max_position_embeddings": sequence_length,
+        "vocab_size": corpus.vocab_size,
+        "bos_token_id": corpus.eos_token_id,
+        "eos_token_id": corpus.eos_token_id,
+        "pad_token_id": corpus.pad_token_id,
+    }
+    return AutoConfig.for_model(**(defaults | arguments))
+
+
+def _checked_config(arguments: dict[str, Any], length: int, key: str) -> PretrainedConfig:
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    model_type = arguments["model_type"]
+    if model_type not in CONFIG_MAPPING:
+        raise UserError(
+            f"{key}.model_type: unknown {model_type!r}; "
+            f"{suggest_nearest(model_type, CONFIG_MAPPING)}allowed: a model type of transformers"
+        )
+    # transformers takes misspelt keys in silence.
+    kind = CONFIG_MAPPING[model_type]
+    known = {*vars(kind()), *kind.attribute_map, *signature(kind.__init__).parameters}
+    known |= {"rope_theta", "rope_scaling", "attn_implementation"}  # taken, but no fields
+    known |= {name for parent in kind.__mro__ for name in getattr(parent, "__annotations__", {})}
+    names = sorted(name for name in known if not name.startswith("_"))
+    for name in arguments:
+        if name not in names:
+            raise UserError(
+                f"{key}: unknown {name!r}; {suggest_nearest(name, names)}"
+                f"allowed: the fields of transformers' {kind.__name__}"
+            )
+    try:
+        defaults = {"max_position_embeddings": length}
+        return AutoConfig.for_model(**(defaults | arguments))
+    except Exception as error:
+        raise UserError(f"{key}: not a config of {model_type!r} ({_first_line(error)})") from error
+
+
+def _checkpoint_config(settings: ModelSettings, key: str) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(
+            str(settings.checkpoint), revision=settings.revision or "main", trust_remote_code=False
+        )
+    except Exception as error:
+        raise UserError(
+            f"{key}: {settings.checkpoint!r} cannot be read ({_first_line(error)}); "
+            "allowed: a folder or hub name with safetensors"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,92 @@
+"""The score of a trial: a weighted mean of evaluation metrics, always maximised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from admire_pipeline.errors import TrialError, UserError
+
+LOSSES = ("bits_per_byte",)
+"""Kinds of metric of which less is better; they enter the score negated."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured metric.
+
+    Attributes:
+        name: `<kind>.<domain>`, e.g. `bits_per_byte.python`.
+        value: In the metric's own unit and direction.
+        standard_error: Of `value`, in the same unit; NaN where it is not known.
+        documents: Validation documents it was measured on.
+        bytes: UTF-8 bytes it was measured on.
+    """
+
+    name: str
+    value: float
+    standard_error: float
+    documents: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """The objective's value for one trial, and its standard error."""
+
+    value: float
+    standard_error: float
+
+
+class ObjectiveSettings(BaseModel):
+    """Which metrics make the score."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    weights: dict[str, float] | None = Field(default=None, min_length=1)
+    """Weight per metric (`bits_per_byte.<validation domain>`); they are normalised to sum to 1.
+    null: every validation domain counts the same."""
+
+    @field_validator("weights")
+    @classmethod
+    def _positive(cls, weights: dict[str, float] | None) -> dict[str, float] | None:
+        for name, weight in (weights or {}).items():
+            if not (math.isfinite(weight) and weight > 0):
+                raise ValueError(f"weight of {name} is {weight}; allowed: more than 0")
+        if not math.isfinite(sum((weights or {}).values())):
+            raise ValueError("the weights' sum is too large; allowed: a finite number")
+        return weights
+
+
+def score_metrics(metrics: Sequence[Metric], weights: Mapping[str, float] | None) -> Score:
+    """Weighted mean of the metrics, losses negated; errors of metrics taken as independent.
+
+    Args:
+        metrics: What was measured.
+        weights: Weight per metric name; None weighs all alike.
+
+    Raises:
+        UserError: If a weighted metric was not measured.
+        TrialError: If the score is not a finite number.
+    """
+    measured = {metric.name: metric for metric in metrics}
+    weights = dict.fromkeys(measured, 1.0) if weights is None else weights
+    missing = sorted(set(weights) - set(measured))
+    if missing:
+        raise UserError(
+            f"objective.weights: metric {missing[0]!r} was not measured; measured: "
+            + ", ".join(sorted(measured))
+        )
+    total = sum(weights.values())
+    value = variance = 0.0
+    for name, weight in weights.items():
+        sign = -1.0 if name.split(".", 1)[0] in LOSSES else 1.0
+        value += sign * weight / total * measured[name].value
+        variance += (weight / total * measured[name].standard_error) ** 2
+    if not math.isfinite(value):
+        bad = next((n for n in weights if not math.isfinite(measured[n].value)), "score")
+        raise TrialError(f"score: the trial's score is {value} ({bad}); allowed: a finite number")
+    return Score(value, math.sqrt(variance))

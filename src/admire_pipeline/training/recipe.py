@@ -1,0 +1,30 @@
+"""What makes scores of one fidelity comparable."""
+
+from __future__ import annotations
+
+import hashlib
+
+from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.objective import ObjectiveSettings
+from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
+
+
+def recipe_hash(
+    corpus: Corpus,
+    fidelity: FidelitySettings,
+    evaluation: EvaluationSettings,
+    objective: ObjectiveSettings,
+) -> str:
+    """Hash of all that a score depends on besides mixture and seed.
+
+    The text, the model and its training, how much is evaluated and how it is weighed. What only
+    decides speed, cost or curves is left out and may be changed within a campaign.
+    """
+    parts = (
+        corpus.manifest["hash"],
+        fidelity.model.model_dump_json(),
+        fidelity.training.model_dump_json(exclude={"checkpoint_seconds", "evaluations"}),
+        evaluation.model_dump_json(include={"max_bytes"}),
+        objective.model_dump_json(),
+    )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

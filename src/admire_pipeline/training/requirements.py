@@ -1,0 +1,35 @@
+"""What a corpus must hold for the configured fidelities, checked before any compute."""
+
+from __future__ import annotations
+
+from admire_pipeline.errors import UserError
+from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.models import check_vocabulary
+from admire_pipeline.training.settings import EvaluationSettings, Ladder
+
+
+def check_requirements(corpus: Corpus, fidelities: Ladder, evaluation: EvaluationSettings) -> None:
+    """Check that models and text fit each other.
+
+    Every model takes every token; every domain fills a training sequence and a batch of validation
+    windows at each fidelity.
+
+    Raises:
+        UserError: Naming the fidelity or the domain, what it has and what is needed.
+    """
+    for name, fidelity in fidelities.root.items():
+        check_vocabulary(fidelity, corpus, f"fidelities.{name}")
+    longest = max(f.training.sequence_length for f in fidelities.root.values())
+    for domain in corpus.domains:
+        if (tokens := len(corpus.train_tokens(domain))) < longest:
+            raise UserError(
+                f"corpus.domains.{domain}: has {tokens} training tokens; allowed: at least one "
+                f"sequence, {longest} tokens"
+            )
+    batch = evaluation.batch_size * longest
+    for domain in corpus.validation_domains:
+        if (tokens := len(corpus.validation(domain).tokens)) < batch:
+            raise UserError(
+                f"corpus.domains.{domain}: has {tokens} validation tokens; allowed: at least one "
+                f"batch, {batch} tokens (evaluation.batch_size x sequence_length)"
+            )

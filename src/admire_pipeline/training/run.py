@@ -1,0 +1,109 @@
+"""One trial's training from end to end: model, data, checkpoints, the finished model on disk."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers.utils.logging import disable_progress_bar
+
+from admire_pipeline.errors import UserError
+from admire_pipeline.training.disk import sync
+from admire_pipeline.training.evaluation import evaluate_domains, mean_bits_per_byte
+from admire_pipeline.training.mixing import MixingPlan, MixtureDataset
+from admire_pipeline.training.models import build_model
+from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
+from admire_pipeline.training.trainer import train_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from admire_pipeline.training.corpus import Corpus
+
+logger = logging.getLogger(__name__)
+
+MODEL = "model"
+"""Within the trial's folder: the finished model, and `training_run.json` beside its weights."""
+
+
+def train_trial(  # noqa: PLR0913
+    fidelity: FidelitySettings,
+    mixing_plan: Mapping[str, Any],
+    corpus: Corpus,
+    folder: Path,
+    seed: int,
+    evaluation: EvaluationSettings,
+    log: Callable[[Mapping[str, float], int], None],
+) -> dict[str, Any]:
+    """Train, or resume, or find that it was done before; what has been paid for is not repeated.
+
+    Args:
+        fidelity: Model and recipe.
+        mixing_plan: As of `MixingPlan.to_dict`.
+        corpus: The text.
+        folder: The trial's own.
+        seed: The trial's own.
+        evaluation: How much validation text the curves are measured on.
+        log: Takes metrics of the curves and their optimizer step.
+
+    Returns:
+        The fields of `TrainingRun`; `model`: where the model is, within `folder`; `corpus`: hash of
+        the text.
+
+    Raises:
+        UserError: If the text has changed since the trial was begun.
+    """
+    done = folder / MODEL / "training_run.json"
+    checkpoints = folder / "checkpoints"
+    if done.exists():
+        finished = dict(json.loads(done.read_text()))
+        if finished["corpus"] != corpus.manifest["hash"]:
+            raise UserError(
+                "corpus: its text has changed since the trial's model was trained; allowed: the "
+                "same text, or give the trial up with `kedro admire abandon`"
+            )
+        logger.info("training was finished before")
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return finished
+    training = fidelity.training
+    disable_progress_bar()  # of writing and reading weights; training has its own
+
+    def evaluate(model: PreTrainedModel) -> dict[str, float]:
+        metrics = evaluate_domains(
+            model, corpus, training.sequence_length, evaluation.batch_size, evaluation.curve_bytes
+        )
+        curves = {f"validation.{metric.name}": metric.value for metric in metrics}
+        return {"validation.bits_per_byte": mean_bits_per_byte(metrics), **curves}
+
+    model = build_model(fidelity.model, corpus, training.sequence_length, seed)
+    dataset = MixtureDataset(MixingPlan.from_dict(mixing_plan), corpus)
+    run = train_model(model, dataset, training, checkpoints, seed, log, evaluate)
+    result = {**asdict(run), "model": MODEL, "corpus": corpus.manifest["hash"]}
+    # Written aside and renamed: a model that stands there is whole.
+    aside = folder / f".{MODEL}"
+    shutil.rmtree(aside, ignore_errors=True)
+    model.save_pretrained(aside)
+    (aside / done.name).write_text(json.dumps(result))
+    sync(aside)
+    aside.rename(folder / MODEL)
+    sync(folder, files=False)  # the checkpoints go only once the model is there to stay
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    logger.info(
+        "trained %d parameters on %d tokens in %.1f s", run.parameters, run.tokens, run.seconds
+    )
+    return result
+
+
+def load_model(folder: Path) -> PreTrainedModel:
+    """The finished model, on the GPU where there is one."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    disable_progress_bar()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, device_map=device)

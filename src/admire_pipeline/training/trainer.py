@@ -1,0 +1,258 @@
+"""Training one trial's model through transformers' Trainer, resumable at any moment."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from admire_pipeline.errors import TrialError
+from admire_pipeline.training.models import training_flops
+from admire_pipeline.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from admire_pipeline.training.mixing import MixtureDataset
+
+logger = logging.getLogger(__name__)
+
+COMPLETE = "complete"
+"""Name of the file that says a checkpoint was written to its end; it holds the recipe's hash."""
+LOGS = 50
+"""Points on the curve of the training loss."""
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What a training did.
+
+    Attributes:
+        parameters: Of the model.
+        tokens: Trained on.
+        flops: Spent on them, estimated (`training_flops`).
+        seconds: From the first step to the last, over all interruptions; evaluations left out.
+        curves: One entry per logged step: `step` and metrics.
+    """
+
+    parameters: int
+    tokens: int
+    flops: float
+    seconds: float
+    curves: list[dict[str, float]]
+
+
+def train_model(  # noqa: PLR0913
+    model: PreTrainedModel,
+    dataset: MixtureDataset,
+    settings: TrainingSettings,
+    folder: Path,
+    seed: int,
+    log: Callable[[Mapping[str, float], int], None],
+    evaluate: Callable[[PreTrainedModel], Mapping[str, float]],
+) -> TrainingRun:
+    """Train `model` in place on the planned sequences, in their order.
+
+    Args:
+        model: Initialised from `seed`, so that a resumed training starts alike.
+        dataset: The planned sequences.
+        settings: The recipe.
+        folder: Of the checkpoints; a complete one of the same recipe is resumed from.
+        seed: Of anything random in training.
+        log: Takes metrics and their optimizer step.
+        evaluate: Measures validation metrics for the curves.
+
+    Raises:
+        TrialError: If the training diverges to a loss that is not a number.
+    """
+    # Tied weights are saved once; told so, the Trainer does not warn of the missing copy on resume.
+    model._keys_to_ignore_on_save = set(model.all_tied_weights_keys)
+    recipe = hashlib.sha256(
+        f"{settings.model_dump_json()}{model.config.to_json_string()}{dataset.plan}".encode()
+    ).hexdigest()
+    checkpoint = _latest_checkpoint(folder, recipe)
+    steps = math.ceil(len(dataset) / (settings.batch_size * settings.gradient_accumulation))
+    callback = _TrialCallback(settings, steps, recipe, log, evaluate)
+    trainer = _LeanTrainer(
+        model=model,
+        args=_arguments(settings, folder, seed, steps),
+        train_dataset=dataset,
+        data_collator=_keep_batch,
+        callbacks=[callback],
+    )
+    trainer.remove_callback(PrinterCallback)
+    if checkpoint is not None:
+        logger.info("resuming from %s", checkpoint.name)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    tokens = len(dataset) * settings.sequence_length
+    return TrainingRun(
+        parameters=sum(p.numel() for p in model.parameters()),
+        tokens=tokens,
+        flops=training_flops(model, tokens, settings.sequence_length),
+        seconds=callback.seconds,
+        curves=[
+            {k: v for k, v in entry.items() if isinstance(v, int | float)}
+            for entry in trainer.state.log_history
+        ],
+    )
+
+
+def _keep_batch(batch: Any) -> Any:
+    # The dataset returns whole batches: nothing is left to collate.
+    return batch
+
+
+def _arguments(
+    settings: TrainingSettings, folder: Path, seed: int, steps: int
+) -> TrainingArguments:
+    import torch
+
+    gpu = torch.cuda.is_available()
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        seed=seed,
+        max_steps=steps,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        lr_scheduler_kwargs=(
+            {"min_lr_rate": 0.1} if settings.schedule == "cosine_with_min_lr" else {}
+        ),
+        warmup_steps=round(settings.warmup_fraction * steps),
+        weight_decay=settings.weight_decay,
+        adam_beta2=settings.adam_beta2,
+        max_grad_norm=settings.max_gradient_norm,
+        optim="adamw_torch_fused",
+        bf16=gpu and torch.cuda.is_bf16_supported(),
+        tf32=True if gpu and torch.cuda.get_device_capability() >= (8, 0) else None,
+        train_sampling_strategy="sequential",  # the plan is shuffled already
+        remove_unused_columns=False,
+        dataloader_pin_memory=gpu,
+        logging_steps=max(1, steps // LOGS),
+        logging_nan_inf_filter=False,  # a loss that is not a number must be seen
+        save_strategy="no",  # by time, in the callback
+        save_total_limit=2,  # a kill while the second is written leaves the first
+        report_to=[],
+        disable_tqdm=True,
+    )
+    # Several GPUs in one process (DataParallel) would train on the plan several times over.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
+
+
+def _latest_checkpoint(folder: Path, recipe: str) -> Path | None:
+    """The last complete checkpoint of this recipe; others are of no use and are removed."""
+    usable = []
+    for path in folder.glob("checkpoint-*"):
+        mark = path / COMPLETE
+        if mark.exists() and mark.read_text() == recipe:
+            usable.append(path)
+        else:
+            shutil.rmtree(path)
+    return max(usable, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+class _LeanTrainer(Trainer):
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Nothing: counted once, by `training_flops`; walking the model every step takes time."""
+        return 0
+
+
+class _TrialCallback(TrainerCallback):
+    """Curves, timed checkpoints, the clock and the progress bar of one training."""
+
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        steps: int,
+        recipe: str,
+        log: Callable[[Mapping[str, float], int], None],
+        evaluate: Callable[[PreTrainedModel], Mapping[str, float]],
+    ) -> None:
+        self._checkpoint_seconds = settings.checkpoint_seconds
+        self._evaluate_at = {
+            round(steps * (i + 1) / settings.evaluations) for i in range(settings.evaluations)
+        }
+        self._recipe = recipe
+        self._log = log
+        self._evaluate = evaluate
+        self.seconds = 0.0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        from tqdm import tqdm
+
+        # Seconds spent before an interruption travel in the log history, with the checkpoint.
+        self._before = max((e["seconds"] for e in state.log_history if "seconds" in e), default=0.0)
+        self._started = self._saved = time.monotonic()
+        self._bar = tqdm(
+            desc="training", total=state.max_steps, initial=state.global_step, disable=None
+        )
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._bar.update()
+        if state.global_step in self._evaluate_at:
+            paused = time.monotonic()
+            metrics = dict(self._evaluate(kwargs["model"]))
+            self._record(state, metrics)
+            # The clock tells the speed of training: evaluations stop it.
+            self._started += time.monotonic() - paused
+        self.seconds = self._before + time.monotonic() - self._started
+        if time.monotonic() - self._saved > self._checkpoint_seconds:
+            control.should_save = state.global_step < state.max_steps
+            self._saved = time.monotonic()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        if logs is None or "loss" not in logs:
+            return
+        if not math.isfinite(logs["loss"]):
+            raise TrialError(
+                f"training: the loss is {logs['loss']} at step {state.global_step}; "
+                "allowed: a finite number (a lower learning_rate?)"
+            )
+        state.log_history[-1]["seconds"] = self.seconds
+        self._log(
+            {f"train.{key}": logs[key] for key in ("loss", "grad_norm", "learning_rate")},
+            state.global_step,
+        )
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        (folder / COMPLETE).write_text(self._recipe)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._bar.close()
+
+    def _record(self, state: TrainerState, metrics: dict[str, float]) -> None:
+        state.log_history.append({**metrics, "step": state.global_step})
+        self._log(metrics, state.global_step)

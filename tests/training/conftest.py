@@ -1,0 +1,53 @@
+"""A little corpus and a model of a second."""
+
+from __future__ import annotations
+
+import pytest
+
+from admire_pipeline.training.corpus import Corpus, CorpusSettings, prepare_corpus
+from admire_pipeline.training.settings import ModelSettings, TrainingSettings
+from tests.conftest import write_texts
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    folder = tmp_path_factory.mktemp("corpus")
+    write_texts(folder)
+    settings = CorpusSettings.model_validate(
+        {
+            "validation_fraction": 0.2,
+            "passage_bytes": 256,
+            "workers": 1,
+            "domains": {
+                "letters": {"path": str(folder / "letters.txt"), "document": "line"},
+                "numbers": {"path": str(folder / "numbers.jsonl")},
+                "held_out": {
+                    "path": str(folder / "held_out.txt"),
+                    "document": "line",
+                    "use": "validation",
+                },
+            },
+        }
+    )
+    return prepare_corpus(settings, folder / "shards")
+
+
+@pytest.fixture
+def model_settings() -> ModelSettings:
+    return ModelSettings(
+        config={
+            "model_type": "llama",
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "tie_word_embeddings": True,
+        }
+    )
+
+
+@pytest.fixture
+def recipe() -> TrainingSettings:
+    return TrainingSettings(
+        tokens=16384, sequence_length=64, batch_size=8, learning_rate=0.01, evaluations=2
+    )

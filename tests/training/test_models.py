@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from admire_pipeline.errors import UserError
+from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.models import build_model, check_model, check_vocabulary
+from admire_pipeline.training.settings import FidelitySettings, ModelSettings
+
+
+def test_weights_follow_from_the_seed(corpus: Corpus, model_settings: ModelSettings) -> None:
+    one, same, other = (build_model(model_settings, corpus, 64, seed) for seed in (1, 1, 2))
+    assert torch.equal(one.lm_head.weight, same.lm_head.weight)
+    assert not torch.equal(one.lm_head.weight, other.lm_head.weight)
+    assert one.config.vocab_size == corpus.vocab_size
+
+
+def test_fine_tuning_starts_from_a_checkpoint(
+    corpus: Corpus, model_settings: ModelSettings, tmp_path: Path
+) -> None:
+    trained = build_model(model_settings, corpus, 64, seed=1)
+    trained.save_pretrained(tmp_path)
+    again = build_model(ModelSettings(checkpoint=str(tmp_path)), corpus, 64, seed=9)
+    assert torch.equal(trained.lm_head.weight, again.lm_head.weight)
+
+
+def test_weights_of_a_checkpoint_are_trained_in_float32(
+    corpus: Corpus, model_settings: ModelSettings, tmp_path: Path
+) -> None:
+    build_model(model_settings, corpus, 64, seed=1).bfloat16().save_pretrained(tmp_path)
+    again = build_model(ModelSettings(checkpoint=str(tmp_path)), corpus, 64, seed=9)
+    assert again.lm_head.weight.dtype == torch.float32
+
+
+def fidelity(length: int = 64, **model: Any) -> FidelitySettings:
+    return FidelitySettings.model_validate(
+        {
+            "cost": 1.0,
+            "model": model,
+            "training": {
+                "tokens": 10 * length,
+                "sequence_length": length,
+                "batch_size": 1,
+                "learning_rate": 0.1,
+            },
+        }
+    )
+
+
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LLAMA,
+        {**LLAMA, "rope_theta": 10000.0, "attn_implementation": "eager"},
+        {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2},
+        {"model_type": "gpt2", "hidden_size": 16, "n_layer": 1, "n_head": 2},
+        {**BERT, "is_decoder": True},
+    ],
+)
+def test_good_config_passes(config: dict[str, Any]) -> None:
+    check_model(fidelity(config=config), "fidelities.x")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_hiden_layers": 1}, "unknown 'num_hiden_layers'; did you mean 'num_hidden_layers'?"),
+        ({"hidden_size": "x"}, "not a config of 'llama'|no model can be built"),
+        ({"hidden_size": -1}, "not a config of 'llama'|no model can be built"),
+        ({"num_attention_heads": 0}, "not a config of 'llama'|no model can be built"),
+        ({"hidden_act": "nope"}, "not a config of 'llama'|no model can be built"),
+        ({"num_attention_heads": 3}, "not a config of 'llama'|no model can be built"),
+        ({"max_position_embeddings": 8}, "max_position_embeddings=8 is less than"),
+        (BERT, "'bert' sees the tokens it is to predict; allowed: a causal"),
+        ({"model_type": "lama"}, "unknown 'lama'; did you mean 'llama"),
+    ],
+)
+def test_bad_config_is_one_line(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=r"^fidelities\.x\.model\.config") as caught:
+        check_model(fidelity(config={**LLAMA, **change}), "fidelities.x")
+    assert "\n" not in str(caught.value)
+    assert any(part in str(caught.value) for part in message.split("|")), caught.value
+
+
+def test_checkpoint_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"fidelities\.x\.model\.checkpoint: .* cannot be read"):
+        check_model(fidelity(checkpoint=str(tmp_path)), "fidelities.x")
+
+
+def test_checkpoint_with_too_short_positions(
+    corpus: Corpus, model_settings: ModelSettings, tmp_path: Path
+) -> None:
+    build_model(model_settings, corpus, 64, seed=1).save_pretrained(tmp_path)
+    check_model(fidelity(checkpoint=str(tmp_path)), "fidelities.x")
+    with pytest.raises(UserError, match=r"max_position_embeddings=64 is less than"):
+        check_model(fidelity(length=65, checkpoint=str(tmp_path)), "fidelities.x")
+
+
+def test_too_small_a_vocabulary(corpus: Corpus, tmp_path: Path) -> None:
+    small = {**LLAMA, "vocab_size": 100}
+    with pytest.raises(UserError, match="has 100 tokens, the corpus' tokenizer 'byt5' 384"):
+        check_vocabulary(fidelity(config=small), corpus, "fidelities.x")
+    check_vocabulary(fidelity(config={**LLAMA, "vocab_size": 512}), corpus, "fidelities.x")
+    build_model(ModelSettings(config=small), corpus, 64, seed=1).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="has 100 tokens"):
+        check_vocabulary(fidelity(checkpoint=str(tmp_path)), corpus, "fidelities.x")

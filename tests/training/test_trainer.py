@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from admire_pipeline.errors import TrialError
+from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.evaluation import evaluate_domains, mean_bits_per_byte
+from admire_pipeline.training.mixing import MixtureDataset, plan_mixture
+from admire_pipeline.training.models import build_model
+from admire_pipeline.training.settings import ModelSettings, TrainingSettings
+from admire_pipeline.training.trainer import TrainingRun, train_model
+
+
+class Killed(BaseException):
+    """Ends a training as a signal would."""
+
+
+class Recorder:
+    def __init__(self, die_at: int | None = None) -> None:
+        self.points: list[tuple[int, dict[str, float]]] = []
+        self._die_at = die_at
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        self.points.append((step, dict(metrics)))
+        if step == self._die_at:
+            raise Killed
+
+    def losses(self) -> dict[int, float]:
+        return {step: m["train.loss"] for step, m in self.points if "train.loss" in m}
+
+
+def train(
+    corpus: Corpus,
+    model_settings: ModelSettings,
+    recipe: TrainingSettings,
+    folder: Path,
+    recorder: Recorder,
+) -> tuple[PreTrainedModel, TrainingRun]:
+    model = build_model(model_settings, corpus, recipe.sequence_length, seed=5)
+    plan = plan_mixture(
+        {"letters": 0.5, "numbers": 0.5}, recipe.sequences, recipe.sequence_length, corpus, seed=5
+    )
+    dataset = MixtureDataset(plan, corpus)
+    run = train_model(
+        model, dataset, recipe, folder, 5, recorder.log, lambda _: {"validation.x": 1.0}
+    )
+    return model, run
+
+
+def weights(model: PreTrainedModel) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_training_learns(
+    corpus: Corpus, model_settings: ModelSettings, recipe: TrainingSettings, tmp_path: Path
+) -> None:
+    before = build_model(model_settings, corpus, recipe.sequence_length, seed=5)
+    model, run = train(corpus, model_settings, recipe, tmp_path, recorder := Recorder())
+    worse, better = (
+        mean_bits_per_byte(evaluate_domains(m, corpus, 64, 16, 1024)) for m in (before, model)
+    )
+    assert better < worse - 2, "from 8.6 bits of a blank model to near the unigram's"
+    assert run.tokens == 16384
+    assert run.parameters == weights(model).numel()
+    # 6 N + 12 L d T a token (PaLM, appendix B)
+    assert run.flops == 16384 * (6 * run.parameters + 12 * 1 * 16 * 64)
+    assert run.seconds > 0
+    assert [step for step, m in recorder.points if "validation.x" in m] == [16, 32]
+
+
+def test_resumed_training_equals_an_uninterrupted_one(
+    corpus: Corpus, model_settings: ModelSettings, recipe: TrainingSettings, tmp_path: Path
+) -> None:
+    whole, _ = train(corpus, model_settings, recipe, tmp_path / "whole", first := Recorder())
+    # A checkpoint after every step, and an end in the middle.
+    recipe = recipe.model_copy(update={"checkpoint_seconds": 1e-9})
+    with pytest.raises(Killed):
+        train(corpus, model_settings, recipe, tmp_path / "cut", Recorder(die_at=20))
+    assert len(list((tmp_path / "cut").glob("checkpoint-*"))) <= 2
+    resumed, run = train(corpus, model_settings, recipe, tmp_path / "cut", second := Recorder())
+    assert min(second.losses()) >= 20, "it went on from its checkpoint"
+    assert torch.equal(weights(whole), weights(resumed))
+    last = max(second.losses())
+    assert second.losses()[last] == first.losses()[last]
+    steps = [entry["step"] for entry in run.curves if "loss" in entry]
+    assert steps == sorted(set(steps)), "the curve of both parts, once"
+
+
+def test_half_written_checkpoint_is_not_used(
+    corpus: Corpus, model_settings: ModelSettings, recipe: TrainingSettings, tmp_path: Path
+) -> None:
+    recipe = recipe.model_copy(update={"checkpoint_seconds": 1e-9})
+    with pytest.raises(Killed):
+        train(corpus, model_settings, recipe, tmp_path, Recorder(die_at=20))
+    newest = max(tmp_path.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    (newest / "complete").unlink()
+    (newest / "model.safetensors").write_bytes(b"cut off")
+    train(corpus, model_settings, recipe, tmp_path, recorder := Recorder())
+    # It fell back to the one before.
+    assert 2 <= min(recorder.losses()) == int(newest.name.split("-")[1])
+
+
+def test_checkpoint_of_another_recipe_is_not_used(
+    corpus: Corpus, model_settings: ModelSettings, recipe: TrainingSettings, tmp_path: Path
+) -> None:
+    recipe = recipe.model_copy(update={"checkpoint_seconds": 1e-9})
+    with pytest.raises(Killed):
+        train(corpus, model_settings, recipe, tmp_path, Recorder(die_at=20))
+    other = recipe.model_copy(update={"learning_rate": 0.02})
+    train(corpus, model_settings, other, tmp_path, recorder := Recorder())
+    assert min(recorder.losses()) == 1
+
+
+def test_gradient_accumulation_is_one_larger_batch(
+    corpus: Corpus, model_settings: ModelSettings, recipe: TrainingSettings, tmp_path: Path
+) -> None:
+    whole, _ = train(corpus, model_settings, recipe, tmp_path / "whole", Recorder())
+    halves = recipe.model_copy(update={"batch_size": 4, "gradient_accumulation": 2})
+    split, _ = train(corpus, model_settings, halves, tmp_path / "split", Recorder())
+    # The same sums in another order, 32 AdamW steps of float32 apart.
+    assert torch.allclose(weights(whole), weights(split), atol=2e-3)
+
+
+def test_divergence_fails_the_trial(
+    corpus: Corpus, model_settings: ModelSettings, recipe: TrainingSettings, tmp_path: Path
+) -> None:
+    wild = recipe.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(TrialError, match=r"training: the loss is (nan|inf) at step \d+"):
+        train(corpus, model_settings, wild, tmp_path, Recorder())
