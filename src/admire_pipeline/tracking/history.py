@@ -1,0 +1,106 @@
+"""Trials as MLflow runs: what is written where, and how it is read back."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from admire_pipeline.tracking.trial import Trial, TrialDraft, TrialStatus, derive_seed
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+PROPOSAL = "admire.proposal"
+OWNER = "admire.owner"
+HEARTBEAT = "admire.heartbeat"
+RESUMABLE = "admire.resumable"
+REASON = "admire.reason"
+EVAL = "eval."
+TAG_LIMIT = 8000
+"""Characters that MLflow keeps of a tag."""
+PAGE = 1000
+
+
+def proposal_tag(draft: TrialDraft) -> str:
+    """The proposal as one tag, so that creating a run and its proposal is one call."""
+    return json.dumps(
+        {
+            "mixture": dict(draft.mixture),
+            "fidelity": draft.fidelity,
+            "cost": draft.cost,
+            "policy": draft.policy,
+            "phase": draft.phase,
+            "campaign_seed": draft.campaign_seed,
+            "recipe": draft.recipe,
+        },
+        separators=(",", ":"),
+    )
+
+
+def lineage_tag(based_on: tuple[str, ...]) -> str:
+    """Run ids the proposal was based on, the latest first, as many as a tag holds."""
+    latest = ""
+    for run_id in reversed(based_on):
+        longer = f"{latest},{run_id}" if latest else run_id
+        if len(longer) > TAG_LIMIT:
+            break
+        latest = longer
+    return latest
+
+
+def read_trial(run: Run) -> Trial:
+    """The trial that a run holds."""
+    proposal = json.loads(run.data.tags[PROPOSAL])
+    metrics = run.data.metrics
+    status = _status(run)
+    observed = status is TrialStatus.OBSERVED
+    return Trial(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        mixture=proposal["mixture"],
+        fidelity=proposal["fidelity"],
+        cost=metrics.get("cost", proposal["cost"]),
+        seed=derive_seed(proposal["campaign_seed"], run.info.run_id),
+        policy=proposal["policy"],
+        phase=proposal["phase"],
+        recipe=proposal["recipe"],
+        status=status,
+        score=metrics["score"] if observed else None,
+        score_standard_error=metrics.get("score_standard_error") if observed else None,
+        metrics={k.removeprefix(EVAL): v for k, v in metrics.items() if k.startswith(EVAL)},
+    )
+
+
+def is_resumable(run: Run) -> bool:
+    """Whether the run's trial can still be finished."""
+    if run.info.status in ("RUNNING", "SCHEDULED"):
+        return True
+    return run.info.status == "KILLED" and run.data.tags.get(RESUMABLE) == "true"
+
+
+def _status(run: Run) -> TrialStatus:
+    if is_resumable(run):
+        return TrialStatus.PENDING
+    if run.info.status == "FINISHED" and "score" in run.data.metrics:
+        return TrialStatus.OBSERVED
+    return TrialStatus.FAILED
+
+
+def search_runs(client: MlflowClient, experiment: str, condition: str = "") -> list[Run]:
+    """All trial runs of the experiment, oldest first."""
+    runs: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment],
+            condition,
+            max_results=PAGE,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        # A user may log runs of their own beside ours: only those with a proposal are trials.
+        runs += [run for run in page if PROPOSAL in run.data.tags]
+        token = page.token
+        if not token:
+            return runs

@@ -1,0 +1,34 @@
+"""Settings of a campaign: its name, budget and where its trials are kept."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\- ]*$"
+"""What MLflow takes in experiment and parameter names on every backend, without path characters."""
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=100)]
+
+
+class CampaignSettings(BaseModel):
+    """What makes a campaign: steps that share one MLflow experiment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: Name
+    """MLflow experiment of the campaign; another name starts another campaign."""
+    budget: float = Field(gt=0)
+    """Compute the campaign may spend, in the unit of the fidelities' costs; a step is begun while
+    less than this is spent, so the last one may go over it."""
+    seed: int = Field(ge=0)
+    """Every random choice (design, acquisition, order of training data, initial weights) follows
+    from this seed and the trial's run id."""
+    tracking_uri: str | None = None
+    """MLflow tracking server; null: MLFLOW_TRACKING_URI where it is set, else SQLite in `data/`."""
+    heartbeat_timeout: float = Field(default=600.0, gt=0)
+    """Seconds without a sign of life after which a trial of another machine counts as interrupted;
+    a trial of this machine does as soon as its process is gone."""
+    server_timeout: float = Field(default=10.0, gt=0)
+    """Seconds a step waits for the tracking server before it gives up, before any compute."""

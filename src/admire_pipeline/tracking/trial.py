@@ -1,0 +1,110 @@
+"""A trial: one mixture trained at one fidelity, and what is known of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+
+class TrialStatus(StrEnum):
+    """What a trial means to the optimizer."""
+
+    PENDING = "pending"
+    OBSERVED = "observed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class TrialDraft:
+    """A proposal that has no MLflow run yet.
+
+    Attributes:
+        mixture: Share of the training tokens per domain, sum 1.
+        fidelity: Name of the model size.
+        cost: Expected cost, in the campaign's unit.
+        policy: Who proposed it.
+        phase: `design` (set-up phase) or `search`.
+        acquisition_value: Of the proposal, where the policy has one.
+        based_on: Run ids of the trials that the proposal was based on.
+        campaign_seed: Seed of the campaign, from which the trial's own seed follows.
+        recipe: Hash of what the score depends on besides mixture and fidelity.
+    """
+
+    mixture: Mapping[str, float]
+    fidelity: str
+    cost: float
+    policy: str
+    phase: str
+    acquisition_value: float | None
+    based_on: tuple[str, ...]
+    campaign_seed: int
+    recipe: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial with its MLflow run.
+
+    Attributes:
+        run_id: MLflow run.
+        name: Name of the run, e.g. `trial-007-nano`.
+        mixture: Share of the training tokens per domain, sum 1.
+        fidelity: Name of the model size.
+        cost: In the campaign's unit; expected while the trial is pending.
+        seed: Of everything random in the trial, below 2**31.
+        policy: Who proposed it.
+        phase: `design` or `search`.
+        recipe: Hash of what the score depends on besides mixture and fidelity.
+        status: What it means to the optimizer.
+        score: Objective, maximised; None unless observed.
+        score_standard_error: Of the score; None where it is not known.
+        metrics: Each evaluation metric, in its own direction.
+    """
+
+    run_id: str
+    name: str
+    mixture: Mapping[str, float]
+    fidelity: str
+    cost: float
+    seed: int
+    policy: str
+    phase: str
+    recipe: str
+    status: TrialStatus = TrialStatus.PENDING
+    score: float | None = None
+    score_standard_error: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The trial as indented JSON; floats read back bit for bit."""
+        return json.dumps(asdict(self), indent=2)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What ends a trial: its final metrics (`score` among them) and late parameters."""
+
+    metrics: Mapping[str, float]
+    params: Mapping[str, object]
+
+
+def derive_seed(campaign_seed: int, *parts: str | int) -> int:
+    """A seed below 2**31 that follows from the campaign's seed and `parts` alone."""
+    text = ":".join(str(part) for part in (campaign_seed, *parts))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a crash leaves the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)

@@ -1,0 +1,237 @@
+"""The campaign's store against a real MLflow with SQLite."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from admire_pipeline.errors import UserError
+from admire_pipeline.tracking import CampaignSettings, TrialDraft, TrialStatus
+from admire_pipeline.tracking.history import TAG_LIMIT, lineage_tag
+from admire_pipeline.tracking.server import without_secrets
+from admire_pipeline.tracking.store import CampaignStore
+
+CONFIG = {"campaign": {"name": "c", "budget": 3, "seed": 1}}
+DRAFT = TrialDraft(
+    mixture={"a": 0.1 + 0.2, "b b": 1 - (0.1 + 0.2)},
+    fidelity="nano",
+    cost=0.1,
+    policy="admire",
+    phase="search",
+    acquisition_value=math.pi,
+    based_on=("x" * 32, "y" * 32),
+    campaign_seed=1,
+    recipe="r" * 64,
+)
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> CampaignSettings:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return CampaignSettings(name="c", budget=3, seed=1)
+
+
+@pytest.fixture
+def store(settings: CampaignSettings, tmp_path: Path) -> CampaignStore:
+    return CampaignStore(settings, tmp_path, CONFIG)
+
+
+def again(store: CampaignStore) -> CampaignStore:
+    """The store as another session of this process sees it."""
+    return CampaignStore(store.settings, store.project, CONFIG)
+
+
+def as_other_process(project: Path, code: str) -> subprocess.CompletedProcess[str]:
+    script = (
+        "from pathlib import Path\n"
+        "from admire_pipeline.tracking import CampaignSettings, TrialDraft\n"
+        "from admire_pipeline.tracking.store import CampaignStore\n"
+        "store = CampaignStore(CampaignSettings(name='c', budget=3, seed=1), "
+        f"Path({str(project)!r}), {CONFIG!r})\n{code}"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_finished_trial_reads_back_bit_for_bit(store: CampaignStore) -> None:
+    opened = store.open(DRAFT)
+    run = store.client.get_run(opened.run_id)
+    assert run.info.status == "RUNNING"
+    assert {k: float(v) for k, v in run.data.params.items() if k.startswith("mixture.")} == {
+        "mixture.a": 0.1 + 0.2,
+        "mixture.b b": 1 - (0.1 + 0.2),
+    }
+    assert run.data.params["fidelity"] == "nano"
+    assert run.data.tags["admire.based_on"] == "y" * 32 + "," + "x" * 32
+    assert float(run.data.tags["admire.acquisition_value"]) == math.pi
+    assert store.trials()[0].status is TrialStatus.PENDING
+
+    store.finish({"score": -3.25, "cost": 0.1, "eval.bits_per_byte.a": 3.25})
+
+    (trial,) = store.trials()
+    expected = replace(
+        opened, status=TrialStatus.OBSERVED, score=-3.25, metrics={"bits_per_byte.a": 3.25}
+    )
+    assert trial == expected
+    assert store.client.get_run(trial.run_id).info.status == "FINISHED"
+
+
+def test_files_of_a_trial(store: CampaignStore) -> None:
+    trial = store.open(DRAFT)
+    folder = store.folder(trial)
+    assert json.loads((folder / "trial.json").read_text())["mixture"] == dict(DRAFT.mixture)
+    names = [file.path for file in store.client.list_artifacts(trial.run_id)]
+    assert names == ["config.yaml"]
+
+
+def test_a_living_process_keeps_its_trial(store: CampaignStore) -> None:
+    trial = store.open(DRAFT)
+    assert store.claim() == trial
+    assert again(store).claim() is None
+
+
+def test_a_dead_process_loses_its_trial(store: CampaignStore, tmp_path: Path) -> None:
+    script = f"store.open({DRAFT!r}); import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert as_other_process(tmp_path, script).returncode == -9
+    (left,) = store.trials()
+    assert left.status is TrialStatus.PENDING
+
+    taken = store.claim()
+
+    assert taken is not None and taken.run_id == left.run_id and taken.mixture == DRAFT.mixture
+    assert taken.seed == left.seed
+    store.finish({"score": 1.0})
+    assert [run.status for run in again(store).trials()] == [TrialStatus.OBSERVED]
+
+
+def test_killed_between_run_and_parameters(store: CampaignStore, tmp_path: Path) -> None:
+    """The proposal is in the run from its first moment: nothing else is needed to go on."""
+    script = (
+        "import os, signal\n"
+        "CampaignStore._take = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"store.open({DRAFT!r})"
+    )
+    assert as_other_process(tmp_path, script).returncode == -9
+    trial = store.claim()
+    assert trial is not None
+    params = store.client.get_run(trial.run_id).data.params
+    assert params["mixture.a"] == repr(0.1 + 0.2)
+
+
+@pytest.mark.parametrize(("interrupted", "status"), [(True, "KILLED"), (False, "SCHEDULED")])
+def test_released_trial_is_taken_up(store: CampaignStore, interrupted: bool, status: str) -> None:
+    trial = store.open(DRAFT)
+    store.release(interrupted=interrupted)
+    assert store.client.get_run(trial.run_id).info.status == status
+    assert store.trials()[0].status is TrialStatus.PENDING
+    assert again(store).claim() == trial
+    assert store.client.get_run(trial.run_id).info.status == "RUNNING"
+
+
+def test_failed_trial_keeps_cost_and_reason(store: CampaignStore) -> None:
+    trial = store.open(DRAFT)
+    store.fail("the score is nan")
+    run = store.client.get_run(trial.run_id)
+    assert run.info.status == "FAILED"
+    assert run.data.metrics["cost"] == DRAFT.cost
+    assert run.data.tags["admire.reason"] == "the score is nan"
+    assert store.trials()[0].status is TrialStatus.FAILED
+    assert again(store).claim() is None
+
+
+def test_silent_trial_of_another_machine(store: CampaignStore) -> None:
+    trial = store.open(DRAFT)
+    store.client.set_tag(trial.run_id, "admire.owner", "elsewhere|1|0.00")
+    other = again(store)
+    assert other.claim() is None, "its heartbeat is fresh"
+    store.client.set_tag(trial.run_id, "admire.heartbeat", "1000")
+    assert other.claim() == trial
+
+
+def test_runs_of_others_are_no_trials(store: CampaignStore) -> None:
+    store.client.create_run(store.experiment, run_name="a user's own")
+    assert store.trials() == []
+    assert store.claim() is None
+
+
+def test_no_open_trial_is_one_line(store: CampaignStore) -> None:
+    with pytest.raises(UserError, match="campaign 'c' has no open trial"):
+        store.current()
+
+
+def test_too_many_domains_open_no_run(store: CampaignStore) -> None:
+    mixture = {f"domain-{i}" * 5: 1 / 300 for i in range(300)}
+    with pytest.raises(UserError, match=r"corpus\.domains: 300 domains .* allowed: 8000"):
+        store.open(replace(DRAFT, mixture=mixture))
+    assert store.trials() == []
+
+
+def test_lineage_keeps_the_latest_that_fit() -> None:
+    runs = tuple(f"{i:032d}" for i in range(1000))
+    tag = lineage_tag(runs)
+    assert TAG_LIMIT - 33 < len(tag) <= TAG_LIMIT
+    assert tag.split(",")[:2] == [runs[-1], runs[-2]]
+
+
+def test_unreachable_server(tmp_path: Path) -> None:
+    settings = CampaignSettings(
+        name="c", budget=1, seed=0, tracking_uri="http://user:secret@127.0.0.1:9", server_timeout=2
+    )
+    with pytest.raises(
+        UserError, match=r"campaign\.tracking_uri: cannot use 'http://127"
+    ) as caught:
+        _ = CampaignStore(settings, tmp_path, CONFIG).client
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.05, 0.2, 0.4])
+def test_killed_while_the_database_is_made(
+    settings: CampaignSettings, tmp_path: Path, delay: float
+) -> None:
+    """MLflow makes its tables in some hundred statements: half of them would be of no use."""
+    script = (
+        "import os, signal, threading, time\n"
+        "import mlflow.store.tracking.sqlalchemy_store\n"
+        "def kill():\n"
+        "    while not list(store.project.glob('data/mlflow/mlflow.db*')):\n"
+        "        time.sleep(0.001)\n"
+        f"    time.sleep({delay})\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "threading.Thread(target=kill).start()\n"
+        "store.client"
+    )
+    assert as_other_process(tmp_path, script).returncode == -9
+    store = CampaignStore(settings, tmp_path, CONFIG)
+    store.open(DRAFT)
+    assert len(store.trials()) == 1
+
+
+def test_git_commit_is_recorded(store: CampaignStore, tmp_path: Path) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@y.z"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    commit = subprocess.run(
+        [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    tags = store.client.get_run(store.open(DRAFT).run_id).data.tags
+    assert tags["mlflow.source.git.commit"] == commit
+
+
+def test_secrets_of_the_tracking_uri_are_not_shown() -> None:
+    assert without_secrets("http://user:pa@ss@host:5000/x") == "http://host:5000/x"
+    assert without_secrets("postgresql://u:p@db/x") == "postgresql://db/x"
+    assert without_secrets("sqlite:////a/b@c.db") == "sqlite:////a/b@c.db"
+
+
+def test_deleted_experiment(store: CampaignStore) -> None:
+    store.client.delete_experiment(store.experiment)
+    with pytest.raises(UserError, match=r"campaign\.name: 'c' is a deleted MLflow experiment"):
+        _ = again(store).client
