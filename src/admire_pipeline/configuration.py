@@ -1,0 +1,77 @@
+"""The whole config, checked before anything runs; every fault is one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from admire_pipeline.errors import UserError, suggest
+from admire_pipeline.pipelines.search import SearchSettings, build_space
+from admire_pipeline.tracking import CampaignSettings
+from admire_pipeline.training.corpus.settings import CorpusSettings
+from admire_pipeline.training.models import check_model
+from admire_pipeline.training.objective import ObjectiveSettings
+from admire_pipeline.training.settings import EvaluationSettings, Ladder, MixingSettings
+from admire_pipeline.validation import validate_settings
+
+KEDRO_KEYS = ("type", "filepath", "metadata")
+"""Keys of a catalog entry that are kedro's, not the corpus'."""
+
+
+class Configuration(BaseModel):
+    """Everything in `conf/` that decides what is run: the parameters, and the corpus' entry."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    campaign: CampaignSettings
+    search: SearchSettings
+    fidelities: Ladder
+    mixing: MixingSettings
+    evaluation: EvaluationSettings
+    objective: ObjectiveSettings
+    corpus: CorpusSettings
+
+
+def check_configuration(parameters: Any, corpus: Any) -> Configuration:
+    """Check every key, every value, and what must agree between them.
+
+    Args:
+        parameters: Kedro's parameters, as read from the files.
+        corpus: The catalog's entry of the corpus.
+
+    Raises:
+        UserError: One line that names the first faulty key, its value and what is allowed.
+    """
+    if not isinstance(parameters, Mapping):
+        raise UserError(f"parameters: {parameters!r} is not allowed; allowed: a mapping")
+    if not isinstance(corpus, Mapping):
+        raise UserError(f"catalog.corpus: {corpus!r} is not allowed; allowed: a mapping")
+    settings = {key: corpus[key] for key in corpus if key not in KEDRO_KEYS}
+    config = validate_settings(Configuration, {**parameters, "corpus": settings})
+    domains = [n for n, d in config.corpus.domains.items() if d.use != "validation"]
+    try:
+        config.search.build_policy()
+        build_space(domains, config.search, config.fidelities)
+    except ValueError as error:
+        raise UserError(f"search: {error}") from None
+    _check_objective(config)
+    if not isinstance(corpus.get("filepath"), str):
+        raise UserError(
+            f"corpus.filepath: {corpus.get('filepath')!r} is not allowed; allowed: a folder"
+        )
+    for name, fidelity in config.fidelities.root.items():
+        check_model(fidelity, f"fidelities.{name}")
+    return config
+
+
+def _check_objective(config: Configuration) -> None:
+    measured = [
+        f"bits_per_byte.{name}" for name, d in config.corpus.domains.items() if d.use != "train"
+    ]
+    for name in config.objective.weights or {}:
+        if name not in measured:
+            raise UserError(
+                f"objective.weights: unknown metric {name!r}; {suggest(name, measured)}"
+            )

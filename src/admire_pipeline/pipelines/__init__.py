@@ -1,0 +1,1 @@
+"""Kedro pipelines: thin stages over the library."""

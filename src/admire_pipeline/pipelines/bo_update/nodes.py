@@ -1,0 +1,135 @@
+"""Record the trial, update the recommendation, report the step."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from admire_pipeline.optimizer import recommend
+from admire_pipeline.pipelines.search import (
+    SearchSettings,
+    build_space,
+    hash_recipes,
+    mixture_by_domain,
+    spent,
+    tabulate_trials,
+)
+from admire_pipeline.tracking import CampaignSettings, Trial
+from admire_pipeline.tracking.trial import Observation
+from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.objective import ObjectiveSettings
+from admire_pipeline.training.settings import EvaluationSettings, Ladder
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+else:
+    DataFrame = Any  # kedro resolves the annotations of nodes; pandas is slow to import
+
+
+def record_trial(
+    trial: Trial,
+    training_run: dict[str, Any],
+    evaluation_table: list[dict[str, Any]],
+    score: dict[str, float],
+) -> Observation:
+    """What ends the trial: its score, cost, measurements and each metric."""
+    metrics = {
+        "score": score["value"],
+        "cost": trial.cost,
+        "training_seconds": training_run["seconds"],
+        "training_flops": training_run["flops"],
+    }
+    for row in evaluation_table:
+        metrics[f"eval.{row['name']}"] = row["value"]
+        metrics[f"eval_standard_error.{row['name']}"] = row["standard_error"]
+    metrics["score_standard_error"] = score["standard_error"]
+    return Observation(
+        metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
+        params={"parameter_count": training_run["parameters"], "tokens": training_run["tokens"]},
+    )
+
+
+def recommend_mixture(  # noqa: PLR0913
+    observation: list[Trial],
+    corpus: Corpus,
+    campaign: CampaignSettings,
+    search: SearchSettings,
+    fidelities: Ladder,
+    evaluation: EvaluationSettings,
+    objective: ObjectiveSettings,
+) -> dict[str, Any]:
+    """The mixture believed best at the target, with its predicted score; empty if unknown.
+
+    Args:
+        observation: The history, this step's trial included.
+        corpus: Its domains.
+        campaign: Its seed.
+        search: The policy.
+        fidelities: The ladder.
+        evaluation: How much is evaluated.
+        objective: How it is weighed.
+    """
+    space = build_space(corpus.domains, search, fidelities)
+    recipes = hash_recipes(corpus, fidelities, evaluation, objective)
+    table = tabulate_trials(observation, space, recipes)
+    best = recommend(space, table, search.build_policy(), campaign.seed)
+    if best is None:
+        return {}
+    names = {trial.run_id: trial.name for trial in observation}
+    return {
+        "mixture": mixture_by_domain(best.mixture, space),
+        "fidelity": space.target.name,
+        "score_mean": best.score_mean,
+        "score_sd": best.score_sd,
+        "target_trials": int(
+            ((table["fidelity"] == space.target.name) & (table["status"] == "observed")).sum()
+        ),
+        "trial": names[best.trial] if best.trial else None,
+    }
+
+
+def tabulate_history(observation: list[Trial]) -> DataFrame:
+    """Every trial, one row each: what it was, what it cost, what it scored."""
+    import pandas as pd
+
+    fields = ("run_id", "name", "fidelity", "policy", "phase", "status", "cost", "score")
+    return pd.DataFrame(
+        [
+            {field: getattr(trial, field) for field in fields}
+            | {"score_standard_error": trial.score_standard_error}
+            | {f"mixture.{domain}": weight for domain, weight in trial.mixture.items()}
+            | {f"metric.{name}": value for name, value in trial.metrics.items()}
+            for trial in observation
+        ]
+    )
+
+
+def report_step(
+    trial: Trial,
+    observation: list[Trial],
+    recommendation: dict[str, Any],
+    campaign: CampaignSettings,
+) -> dict[str, Any]:
+    """What a person wants to know after a step."""
+    done = next(entry for entry in observation if entry.run_id == trial.run_id)
+    return {
+        "trial": {
+            "run_id": done.run_id,
+            "name": done.name,
+            "policy": done.policy,
+            "phase": done.phase,
+            "fidelity": done.fidelity,
+            "mixture": dict(done.mixture),
+            "cost": done.cost,
+            "score": done.score,
+            "score_standard_error": done.score_standard_error,
+            "metrics": dict(done.metrics),
+        },
+        "recommendation": recommendation,
+        "campaign": {
+            "name": campaign.name,
+            "trials": len(observation),
+            "spent": spent(observation),
+            "budget": campaign.budget,
+        },
+    }

@@ -1,0 +1,32 @@
+"""Turn the trial's mixture into the exact sequences it is trained on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from admire_pipeline.reporting.figures import Figure, draw_mixture
+from admire_pipeline.tracking import Trial
+from admire_pipeline.training import mixing
+from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.settings import Ladder, MixingSettings
+
+
+def plan_mixture(trial: Trial, corpus: Corpus, fidelities: Ladder) -> dict[str, Any]:
+    """Allot the fidelity's token budget to the domains."""
+    training = fidelities[trial.fidelity].training
+    plan = mixing.plan_mixture(
+        trial.mixture, training.sequences, training.sequence_length, corpus, trial.seed
+    )
+    return plan.to_dict()
+
+
+def sample_texts(mixing_plan: dict[str, Any], corpus: Corpus, settings: MixingSettings) -> str:
+    """Show what is trained on."""
+    plan = mixing.MixingPlan.from_dict(mixing_plan)
+    return mixing.sample_texts(plan, corpus, settings.samples, settings.sample_characters)
+
+
+def plot_mixture(trial: Trial, mixing_plan: dict[str, Any]) -> Figure:
+    """Draw the mixture, with the epochs of each domain."""
+    plan = mixing.MixingPlan.from_dict(mixing_plan)
+    return draw_mixture(trial.name, {d.domain: (d.weight, d.epochs) for d in plan.domains})

@@ -1,0 +1,42 @@
+"""Evaluate the trial's model and score it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from admire_pipeline.tracking import Trial
+from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.objective import Metric, ObjectiveSettings, score_metrics
+from admire_pipeline.training.settings import EvaluationSettings, Ladder
+
+
+def evaluate_model(  # noqa: PLR0913
+    trial: Trial,
+    training_run: dict[str, Any],
+    corpus: Corpus,
+    trial_folder: Path,
+    fidelities: Ladder,
+    evaluation: EvaluationSettings,
+) -> list[dict[str, Any]]:
+    """Measure bits per byte on every validation domain, one row each."""
+    from admire_pipeline.training.evaluation import evaluate_domains
+    from admire_pipeline.training.run import load_model  # transformers takes seconds
+
+    metrics = evaluate_domains(
+        load_model(trial_folder / training_run["model"]),
+        corpus,
+        fidelities[trial.fidelity].training.sequence_length,
+        evaluation.batch_size,
+        evaluation.max_bytes,
+    )
+    return [asdict(metric) for metric in metrics]
+
+
+def score_trial(
+    evaluation_table: list[dict[str, Any]], objective: ObjectiveSettings
+) -> dict[str, float]:
+    """The objective's value and its standard error."""
+    metrics = [Metric(**row) for row in evaluation_table]
+    return asdict(score_metrics(metrics, objective.weights))

@@ -1,0 +1,32 @@
+"""model -> evaluation."""
+
+from kedro.pipeline import Node, Pipeline
+
+from admire_pipeline.pipelines.evaluation.nodes import evaluate_model, score_trial
+
+
+def create_pipeline() -> Pipeline:
+    """Evaluate and score the open trial's model."""
+    return Pipeline(
+        [
+            Node(
+                evaluate_model,
+                inputs=[
+                    "trial",
+                    "training_run",
+                    "corpus",
+                    "trial_folder",
+                    "params:fidelities",
+                    "params:evaluation",
+                ],
+                outputs="evaluation_table",
+                name="evaluate_model",
+            ),
+            Node(
+                score_trial,
+                inputs=["evaluation_table", "params:objective"],
+                outputs="score",
+                name="score_trial",
+            ),
+        ]
+    )

@@ -1,0 +1,33 @@
+"""mixture -> model."""
+
+from kedro.pipeline import Node, Pipeline
+
+from admire_pipeline.pipelines.fine_tuning.nodes import plot_curves, train_model
+
+
+def create_pipeline() -> Pipeline:
+    """Train the open trial's model on its planned data."""
+    return Pipeline(
+        [
+            Node(
+                train_model,
+                inputs=[
+                    "trial",
+                    "mixing_plan",
+                    "corpus",
+                    "trial_folder",
+                    "curves",
+                    "params:fidelities",
+                    "params:evaluation",
+                ],
+                outputs="training_run",
+                name="train_model",
+            ),
+            Node(
+                plot_curves,
+                inputs=["trial", "training_run"],
+                outputs="curves_figure",
+                name="plot_curves",
+            ),
+        ]
+    )

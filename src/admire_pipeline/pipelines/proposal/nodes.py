@@ -1,0 +1,72 @@
+"""Propose the next trial."""
+
+from __future__ import annotations
+
+import logging
+
+from admire_pipeline.errors import CampaignOver
+from admire_pipeline.optimizer import propose
+from admire_pipeline.pipelines.search import (
+    SearchSettings,
+    build_space,
+    hash_recipes,
+    mixture_by_domain,
+    spent,
+    tabulate_trials,
+)
+from admire_pipeline.tracking import CampaignSettings, Trial, TrialDraft
+from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.objective import ObjectiveSettings
+from admire_pipeline.training.requirements import check_requirements
+from admire_pipeline.training.settings import EvaluationSettings, Ladder
+
+logger = logging.getLogger(__name__)
+
+
+def propose_trial(  # noqa: PLR0913
+    corpus: Corpus,
+    interrupted: Trial | None,
+    trials: list[Trial],
+    campaign: CampaignSettings,
+    search: SearchSettings,
+    fidelities: Ladder,
+    evaluation: EvaluationSettings,
+    objective: ObjectiveSettings,
+) -> Trial | TrialDraft:
+    """Take up the interrupted trial where there is one; else ask the policy for a new one.
+
+    Raises:
+        CampaignOver: If the budget is spent.
+        UserError: If the corpus has too little text for the fidelities, or the history is over
+            other domains or fidelities than the config.
+    """
+    check_requirements(corpus, fidelities, evaluation)
+    space = build_space(corpus.domains, search, fidelities)
+    recipes = hash_recipes(corpus, fidelities, evaluation, objective)
+    table = tabulate_trials(trials, space, recipes)
+    if interrupted is not None:
+        return interrupted
+    if (paid := spent(trials)) >= campaign.budget:
+        raise CampaignOver(
+            f"campaign {campaign.name!r}: its budget is spent ({paid:.2f} of "
+            f"{campaign.budget:.2f}); raise campaign.budget to go on"
+        )
+    proposal = propose(space, table, search.build_policy(), campaign.seed)
+    logger.info(
+        "proposal %d: %s (%s, %s)",
+        len(trials) + 1,
+        proposal.fidelity,
+        proposal.policy,
+        proposal.phase,
+    )
+    return TrialDraft(
+        mixture=mixture_by_domain(proposal.mixture, space),
+        fidelity=proposal.fidelity,
+        cost=proposal.cost,
+        policy=proposal.policy,
+        phase=proposal.phase,
+        acquisition_value=proposal.acquisition_value,
+        based_on=proposal.based_on,
+        campaign_seed=campaign.seed,
+        recipe=recipes[proposal.fidelity],
+    )

@@ -1,0 +1,29 @@
+"""history -> proposal."""
+
+from kedro.pipeline import Node, Pipeline
+
+from admire_pipeline.pipelines.proposal.nodes import propose_trial
+
+
+def create_pipeline() -> Pipeline:
+    """Open the next trial, or take up an interrupted one."""
+    return Pipeline(
+        [
+            Node(
+                propose_trial,
+                # The corpus comes first: bad data ends the step before a trial is touched.
+                inputs=[
+                    "corpus",
+                    "interrupted_trial",
+                    "trials",
+                    "params:campaign",
+                    "params:search",
+                    "params:fidelities",
+                    "params:evaluation",
+                    "params:objective",
+                ],
+                outputs="trial",
+                name="propose_trial",
+            )
+        ]
+    )

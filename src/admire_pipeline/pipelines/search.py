@@ -1,0 +1,131 @@
+"""From config and history to what the optimizer works on: a space, a trials table, a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from admire_pipeline.errors import UserError
+from admire_pipeline.mixture import MixtureSpace
+from admire_pipeline.optimizer import Fidelity, Policy, PolicySettings, Space, make_policy
+from admire_pipeline.tracking import Trial, TrialStatus
+from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.objective import ObjectiveSettings
+from admire_pipeline.training.recipe import recipe_hash
+from admire_pipeline.training.settings import EvaluationSettings, Ladder
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+class SearchSettings(BaseModel):
+    """How the campaign searches."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    policy: str
+    """`admire` (our default), `admire-mfbo`, `admire-bo` (target only) or `random`."""
+    design_trials: int = Field(gt=0)
+    """Trials of the set-up phase: a small space-filling design, spread over the fidelities."""
+    bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """Least and greatest weight per domain; [0, 1] for those not named."""
+
+    def build_policy(self) -> Policy:
+        """The policy.
+
+        Raises:
+            ValueError: If its name is unknown.
+        """
+        return make_policy(self.policy, PolicySettings(design_trials=self.design_trials))
+
+
+def build_space(domains: Sequence[str], search: SearchSettings, fidelities: Ladder) -> Space:
+    """Mixtures over the corpus' domains and the ladder of fidelities.
+
+    Raises:
+        ValueError: If the bounds leave no feasible mixture.
+    """
+    return Space(
+        mixtures=MixtureSpace.from_bounds(domains, search.bounds),
+        fidelities=tuple(Fidelity(name, f.cost) for name, f in fidelities.root.items()),
+    )
+
+
+def tabulate_trials(
+    trials: Sequence[Trial], space: Space, recipes: Mapping[str, str]
+) -> pd.DataFrame:
+    """The trials as the optimizer's table, one row each.
+
+    A failed trial stands in it as a pending one: no score, and no reason to try the same again.
+
+    Args:
+        trials: The history.
+        space: The campaign's space.
+        recipes: Hash of the configured recipe per fidelity (`recipe_hash`).
+
+    Raises:
+        UserError: If a trial that counts is over other domains, fidelities or recipes than the
+            config: its score would not compare.
+    """
+    import pandas as pd
+
+    domains = space.mixtures.domains
+    names = [fidelity.name for fidelity in space.fidelities]
+    rows = []
+    for trial in trials:
+        failed = trial.status is TrialStatus.FAILED
+        if failed and recipes.get(trial.fidelity) != trial.recipe:
+            continue
+        if set(trial.mixture) != set(domains) or trial.fidelity not in names:
+            raise UserError(
+                f"campaign.name: its trial {trial.name} is over domains {sorted(trial.mixture)} "
+                f"at fidelity {trial.fidelity!r}, the config has {sorted(domains)} and {names}; "
+                "allowed: the same, or a new campaign.name"
+            )
+        if trial.recipe != recipes[trial.fidelity]:
+            raise UserError(
+                f"campaign.name: its trial {trial.name} was made with other text, another "
+                f"recipe of {trial.fidelity!r}, evaluation or objective than configured; allowed: "
+                "the same, or a new campaign.name (`kedro admire abandon` gives up an open trial)"
+            )
+        rows.append(
+            {
+                "trial": trial.run_id,
+                "fidelity": trial.fidelity,
+                "status": str(TrialStatus.PENDING if failed else trial.status),
+                "score": trial.score,
+                "score_se": trial.score_standard_error,
+                "cost": trial.cost,
+            }
+            | {f"mixture.{domain}": trial.mixture[domain] for domain in domains}
+        )
+    columns = ["trial", "fidelity", "status", "score", "score_se", "cost"]
+    columns += [f"mixture.{domain}" for domain in domains]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.astype(dict.fromkeys(("score", "score_se", "cost"), "float64"))
+
+
+def hash_recipes(
+    corpus: Corpus,
+    fidelities: Ladder,
+    evaluation: EvaluationSettings,
+    objective: ObjectiveSettings,
+) -> dict[str, str]:
+    """Hash of the configured recipe per fidelity."""
+    return {
+        name: recipe_hash(corpus, fidelity, evaluation, objective)
+        for name, fidelity in fidelities.root.items()
+    }
+
+
+def mixture_by_domain(mixture: np.ndarray, space: Space) -> dict[str, float]:
+    """A point of the simplex, `K`, with its domains' names."""
+    return dict(zip(space.mixtures.domains, map(float, mixture), strict=True))
+
+
+def spent(trials: Sequence[Trial]) -> float:
+    """What the campaign's trials have cost, failed and pending ones included."""
+    return sum(trial.cost for trial in trials)

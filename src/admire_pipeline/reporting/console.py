@@ -1,0 +1,99 @@
+"""The report of a step, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+BAR = 24
+"""Characters of a full bar."""
+
+
+def print_report(report: Mapping[str, Any], tracking_uri: str, console: Console) -> None:
+    """Print the trial, the recommendation, the budget and how to open the MLflow UI."""
+    console.print(Group(*_trial(report["trial"], report["recommendation"])), highlight=False)
+    campaign = report["campaign"]
+    console.print(
+        f"budget  spent {campaign['spent']:.3f} of {campaign['budget']:g} in "
+        f"{campaign['trials']} trials (unit: one training of the target)",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"look    make ui   or   {ui_command(tracking_uri)}", highlight=False, soft_wrap=True
+    )
+
+
+def progress_line(report: Mapping[str, Any]) -> str:
+    """One line for one step of a longer run."""
+    trial, best = report["trial"], report["recommendation"]
+    campaign = report["campaign"]
+    return (
+        f"{trial['name']}  score {trial['score']:.4f}  cost {trial['cost']:.3f}  "
+        f"spent {campaign['spent']:.3f}/{campaign['budget']:g}  "
+        + (f"best predicted {best['score_mean']:.4f} ± {best['score_sd']:.4f}" if best else "")
+    )
+
+
+def ui_command(tracking_uri: str) -> str:
+    """The command that shows the campaign's runs."""
+    if tracking_uri.startswith(("http://", "https://")):
+        return f"open {tracking_uri}"
+    return f"mlflow ui --host 127.0.0.1 --backend-store-uri {tracking_uri}"
+
+
+def _trial(trial: Mapping[str, Any], best: Mapping[str, Any]) -> list[RenderableType]:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("domain")
+    table.add_column("mixture", justify="right")
+    table.add_column("")
+    if best:
+        table.add_column("recommended", justify="right")
+    table.add_column("bits per byte", justify="right")
+    measured = {
+        name.removeprefix("bits_per_byte."): value for name, value in trial["metrics"].items()
+    }
+    largest = max(trial["mixture"].values())
+    for domain in [*trial["mixture"], *sorted(set(measured) - set(trial["mixture"]))]:
+        weight = trial["mixture"].get(domain)
+        row = (
+            [domain, "-", ""]
+            if weight is None
+            else [domain, f"{weight:.1%}", _bar(weight, largest)]
+        )
+        if best:
+            row.append("-" if weight is None else f"{best['mixture'][domain]:.1%}")
+        row.append(f"{measured[domain]:.4f}" if domain in measured else "-")
+        table.add_row(*row)
+    error = trial["score_standard_error"]
+    lines: list[RenderableType] = [
+        Text(
+            f"\ntrial   {trial['name']}  ({trial['policy']}, {trial['phase']})"
+            f"  run {trial['run_id']}"
+        ),
+        table,
+        Text(
+            f"score   {trial['score']:.4f}"
+            + (f" ± {error:.4f}" if error is not None else "")
+            + f"   cost {trial['cost']:.3f}   fidelity {trial['fidelity']}"
+        ),
+    ]
+    if best:
+        origin = f"evaluated in {best['trial']}" if best["trial"] else "not evaluated yet"
+        # Small sizes tell which mixture is better, not how good the target will be.
+        guess = "" if best["target_trials"] else "; no trial there yet: a guess"
+        lines.append(
+            Text(
+                f"best    predicted score {best['score_mean']:.4f} ± {best['score_sd']:.4f} at "
+                f"{best['fidelity']}{guess}; the recommended mixture above is {origin}"
+            )
+        )
+    return lines
+
+
+def _bar(weight: float, largest: float) -> str:
+    return "█" * max(1 if weight > 0 else 0, round(BAR * weight / largest))

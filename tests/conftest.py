@@ -1,0 +1,137 @@
+"""A real project in a folder of its own, with a little text and models of a second."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from kedro.framework.startup import bootstrap_project
+
+# Models of a second are slower on two threads than on one, and far slower beside another load.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell starts background jobs with Ctrl-C ignored, and their children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+ROOT = Path(__file__).resolve().parents[1]
+ENV = "test"
+
+
+class Project:
+    """A copy of the project's config with the test environment's text."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def set(self, file: str, key: str, value: Any) -> None:
+        """Change one key, dotted, of a config file; None removes it."""
+        path = self.folder / "conf" / ENV / file
+        config = yaml.safe_load(path.read_text())
+        *parents, last = key.split(".")
+        at = config
+        for part in parents:
+            at = at.setdefault(part, {})
+        if value is None:
+            del at[last]
+        else:
+            at[last] = value
+        path.write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def kedro(self, *arguments: str) -> Result:
+        """The `kedro` command, in this process: heavy imports are paid once."""
+        from kedro.framework.cli.cli import KedroCLI
+
+        command = KedroCLI(project_path=self.folder)
+        return CliRunner().invoke(command, [*arguments, "--env", ENV], standalone_mode=True)
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """The `kedro` command in a process of its own, which can be killed."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "kedro", *arguments, "--env", ENV],
+            cwd=self.folder,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def runs(self) -> list[Any]:
+        """The MLflow runs of the campaign, oldest first."""
+        from mlflow import MlflowClient
+
+        database = self.folder / "data" / "mlflow" / "mlflow.db"
+        if not database.exists():
+            return []
+        client = MlflowClient(f"sqlite:///{database}")
+        experiments = [e.experiment_id for e in client.search_experiments()]
+        return list(
+            client.search_runs(
+                experiments, order_by=["attributes.start_time ASC"], max_results=1000
+            )
+        )
+
+
+def write_texts(folder: Path) -> None:
+    """Three domains of a few kB that a tiny model can tell apart."""
+    source = random.Random(0)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def words(alphabet: str, lines: int) -> list[str]:
+        return [
+            " ".join("".join(source.choices(alphabet, k=source.randint(2, 8))) for _ in range(24))
+            for _ in range(lines)
+        ]
+
+    (folder / "letters.txt").write_text("\n".join(words("abcdefgh", 160)))
+    (folder / "held_out.txt").write_text("\n".join(words("abcdwxyz", 60)))
+    rows = [json.dumps({"text": line}) for line in words("0123456789", 160)]
+    (folder / "numbers.jsonl").write_text("\n".join(rows))
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with its corpus built."""
+    folder = tmp_path_factory.mktemp("template")
+    shutil.copytree(ROOT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local"))
+    (folder / "conf" / "local").mkdir()
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    shutil.copy(ROOT / ".telemetry", folder)
+    (folder / "src").mkdir()  # kedro wants one; the package is the installed one
+    write_texts(folder / "data" / "01_raw")
+    # The first bootstrap of a process sets up logging: here, before pytest captures a test's.
+    bootstrap_project(folder)
+    return folder
+
+
+@pytest.fixture
+def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project of the test's own, as current folder."""
+    folder = tmp_path / "project"
+    shutil.copytree(template, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+    for name in ("MLFLOW_TRACKING_URI", "KEDRO_ENV"):
+        monkeypatch.delenv(name, raising=False)
+    return Project(folder)
+
+
+@pytest.fixture
+def steps() -> Callable[[Project, int], None]:
+    """Run so many whole steps."""
+
+    def run(project: Project, count: int) -> None:
+        for _ in range(count):
+            result = project.kedro("run", "--pipelines=admire_step")
+            assert result.exit_code == 0, result.output
+
+    return run

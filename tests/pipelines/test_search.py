@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from admire_pipeline.errors import UserError
+from admire_pipeline.optimizer import Space
+from admire_pipeline.pipelines.search import (
+    SearchSettings,
+    build_space,
+    mixture_by_domain,
+    spent,
+    tabulate_trials,
+)
+from admire_pipeline.tracking import Trial, TrialStatus
+from admire_pipeline.training.settings import Ladder
+
+MODEL = {"model": {"config": {"model_type": "llama"}}}
+RECIPE = {
+    "training": {"tokens": 64, "sequence_length": 8, "batch_size": 1, "learning_rate": 0.1},
+}
+RECIPES = {"nano": "r", "small": "r"}
+OBSERVED = Trial(
+    run_id="1" * 32,
+    name="trial-001-nano",
+    mixture={"b": 0.75, "a": 0.25},
+    fidelity="nano",
+    cost=0.1,
+    seed=1,
+    policy="random",
+    phase="search",
+    recipe="r",
+    status=TrialStatus.OBSERVED,
+    score=-2.0,
+)
+
+
+@pytest.fixture
+def space() -> Space:
+    ladder = Ladder.model_validate(
+        {"nano": {"cost": 0.1, **MODEL, **RECIPE}, "small": {"cost": 1.0, **MODEL, **RECIPE}}
+    )
+    return build_space(["a", "b"], SearchSettings(policy="random", design_trials=1), ladder)
+
+
+def test_the_last_fidelity_is_the_target(space: Space) -> None:
+    assert space.target.name == "small"
+
+
+def test_table_follows_the_space(space: Space) -> None:
+    """A failed trial is not tried again: it counts as one without a score."""
+    failed = replace(OBSERVED, run_id="2" * 32, status=TrialStatus.FAILED, score=None)
+    pending = replace(OBSERVED, run_id="3" * 32, status=TrialStatus.PENDING, score=None)
+    table = tabulate_trials([OBSERVED, failed, pending], space, RECIPES)
+    assert table["trial"].tolist() == ["1" * 32, "2" * 32, "3" * 32]
+    assert table["status"].tolist() == ["observed", "pending", "pending"]
+    assert table[["mixture.a", "mixture.b"]].to_numpy().tolist() == [[0.25, 0.75]] * 3
+    assert table["score"].isna().tolist() == [False, True, True]
+
+
+def test_failures_of_another_recipe_do_not_count(space: Space) -> None:
+    failed = replace(OBSERVED, status=TrialStatus.FAILED, score=None, recipe="old")
+    assert len(tabulate_trials([failed], space, RECIPES)) == 0
+
+
+def test_empty_history(space: Space) -> None:
+    assert len(tabulate_trials([], space, RECIPES)) == 0
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [
+        replace(OBSERVED, mixture={"a": 0.5, "c": 0.5}),
+        replace(OBSERVED, mixture={"a": 1.0}),
+        replace(OBSERVED, fidelity="huge"),
+        replace(OBSERVED, recipe="another"),
+    ],
+)
+def test_history_of_another_space_is_refused(space: Space, trial: Trial) -> None:
+    with pytest.raises(UserError, match=r"campaign\.name: its trial trial-001-nano .* new"):
+        tabulate_trials([trial], space, RECIPES)
+
+
+def test_failed_and_pending_trials_cost_too() -> None:
+    trials = [replace(OBSERVED, status=status) for status in TrialStatus]
+    assert spent(trials) == pytest.approx(0.3)
+
+
+def test_mixture_by_domain(space: Space) -> None:
+    assert mixture_by_domain(np.array([0.25, 0.75]), space) == {"a": 0.25, "b": 0.75}

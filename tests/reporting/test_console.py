@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from admire_pipeline.reporting.console import print_report, progress_line, ui_command
+
+
+@pytest.fixture
+def report() -> dict[str, Any]:
+    return {
+        "trial": {
+            "run_id": "f" * 32,
+            "name": "trial-007-micro",
+            "policy": "admire",
+            "phase": "search",
+            "fidelity": "micro",
+            "mixture": {"python": 0.75, "prose": 0.25, "web": 0.0},
+            "cost": 0.4,
+            "score": -2.5,
+            "score_standard_error": None,
+            "metrics": {"bits_per_byte.python": 2.0, "bits_per_byte.tables": 3.0},
+        },
+        "recommendation": {
+            "mixture": {"python": 0.5, "prose": 0.5, "web": 0.0},
+            "fidelity": "small",
+            "score_mean": -2.25,
+            "score_sd": 0.125,
+            "target_trials": 2,
+            "trial": None,
+        },
+        "campaign": {"name": "c", "trials": 7, "spent": 2.2, "budget": 20},
+    }
+
+
+def printed(report: dict[str, Any], uri: str = "sqlite:////x/mlflow.db") -> list[str]:
+    console = Console(file=io.StringIO(), width=120)
+    print_report(report, uri, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+
+
+def test_every_number_of_a_step(report: dict[str, Any]) -> None:
+    lines = printed(report)
+    assert "trial trial-007-micro (admire, search) run " + "f" * 32 in lines
+    assert f"python 75.0% {'█' * 24} 50.0% 2.0000" in lines
+    assert f"prose 25.0% {'█' * 8} 50.0% -" in lines
+    assert "web 0.0% 0.0% -" in lines
+    assert "tables - - 3.0000" in lines, "evaluated, not trained on"
+    assert "score -2.5000 cost 0.400 fidelity micro" in lines
+    best = "best predicted score -2.2500 ± 0.1250 at small; the recommended mixture above is not"
+    assert any(line.startswith(best) for line in lines)
+    assert any("spent 2.200 of 20 in 7 trials" in line for line in lines)
+
+
+def test_without_a_target_trial_the_prediction_is_called_a_guess(report: dict[str, Any]) -> None:
+    report["recommendation"]["target_trials"] = 0
+    assert any("at small; no trial there yet: a guess;" in line for line in printed(report))
+
+
+def test_before_there_is_a_recommendation(report: dict[str, Any]) -> None:
+    lines = printed(report | {"recommendation": {}})
+    assert not any("predicted" in line for line in lines)
+    assert "predicted" not in progress_line(report | {"recommendation": {}})
+
+
+def test_progress_line(report: dict[str, Any]) -> None:
+    assert progress_line(report) == (
+        "trial-007-micro  score -2.5000  cost 0.400  spent 2.200/20  "
+        "best predicted -2.2500 ± 0.1250"
+    )
+
+
+def test_how_to_look() -> None:
+    assert ui_command("http://host:5000") == "open http://host:5000"
+    assert "--host 127.0.0.1 --backend-store-uri sqlite:////x" in ui_command("sqlite:////x")

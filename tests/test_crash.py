@@ -1,0 +1,91 @@
+"""`kill -9` at any moment, then the same command: the trial is finished, whole, in its own run."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Project
+
+STEP = ("run", "--pipelines=admire_step")
+
+
+def wait_for(condition: Callable[[], bool], process: object, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stdout.read()  # type: ignore[attr-defined]
+        assert time.monotonic() < deadline, "nothing happened in time"
+        time.sleep(0.02)
+
+
+def trial_folders(project: Project) -> list[Path]:
+    return list((project.folder / "data" / "06_models" / "trials").glob("*"))
+
+
+def there(project: Project, pattern: str) -> Callable[[], bool]:
+    return lambda: any(any(folder.glob(pattern)) for folder in trial_folders(project))
+
+
+# What is on disk when the process is killed.
+MOMENTS = {
+    "proposed": "trial.json",
+    "mixed": "mixing_plan.json",
+    "training": "checkpoints/checkpoint-*/complete",
+    "trained": "model/training_run.json",
+    "evaluated": "score.json",
+}
+
+
+@pytest.fixture
+def slow_training(project: Project) -> Project:
+    """Some seconds of training at every fidelity, so that there is a moment to kill it in."""
+    for fidelity in ("nano", "small"):
+        project.set("parameters.yml", f"fidelities.{fidelity}.training.tokens", 262144)
+    return project
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_trial_is_finished_in_its_own_run(
+    slow_training: Project, moment: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    project = slow_training
+    process = project.start(*STEP)
+    wait_for(there(project, MOMENTS[moment]), process)
+    process.kill()
+    process.wait()
+    (left,) = project.runs()
+    assert left.info.status == "RUNNING"
+
+    result = project.kedro(*STEP)
+
+    assert result.exit_code == 0, result.output
+    (run,) = project.runs()
+    assert run.info.run_id == left.info.run_id
+    assert run.info.status == "FINISHED"
+    assert run.data.params == left.data.params | run.data.params
+    if moment in ("trained", "evaluated"):
+        assert "training was finished before" in caplog.text
+    if moment == "training":
+        assert "resuming from checkpoint-" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_leaves_a_resumable_trial(slow_training: Project, number: int) -> None:
+    project = slow_training
+    process = project.start("admire", "run", "--steps", "2")
+    wait_for(there(project, "checkpoints/checkpoint-*"), process)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in output, output
+    (run,) = project.runs()
+    assert run.info.status == "KILLED" and run.data.tags["admire.resumable"] == "true"
+    result = project.kedro(*STEP)
+    assert result.exit_code == 0, result.output
+    assert [run.info.status for run in project.runs()] == ["FINISHED"]
