@@ -23,7 +23,7 @@ class Draw:
 
 
 def draw_sequences(counts: np.ndarray, available: np.ndarray, seed: int) -> Draw:
-    """Draw sequences without repetition inside an epoch of a domain, then shuffle them all.
+    """Draw sequences of all domains in random turns, none of a domain twice before all of it once.
 
     Each domain has its own random stream, so what one domain contributes does not depend on the
     counts of the others; with a larger count it contributes the same sequences and then more.
@@ -52,11 +52,12 @@ def draw_sequences(counts: np.ndarray, available: np.ndarray, seed: int) -> Draw
         _epochs(int(want), int(have), np.random.Generator(np.random.PCG64(stream)))
         for want, have, stream in zip(wanted, size, streams, strict=True)
     ]
-    domain = np.repeat(np.arange(len(wanted), dtype=np.int16), wanted)
-    sequence = np.concatenate([np.empty(0, dtype=np.int64), *parts])
-    order = np.random.Generator(np.random.PCG64(shuffle)).permutation(len(sequence))
-    epochs = wanted / np.maximum(size, 1)
-    return Draw(domain[order], sequence[order], epochs)
+    turns = np.repeat(np.arange(len(wanted), dtype=np.int16), wanted)
+    domain = np.random.Generator(np.random.PCG64(shuffle)).permutation(turns)
+    sequence = np.empty(len(domain), dtype=np.int64)
+    # Only the turns are shuffled: a domain's epochs must not mix.
+    sequence[np.argsort(domain, kind="stable")] = np.concatenate([sequence[:0], *parts])
+    return Draw(domain, sequence, wanted / np.maximum(size, 1))
 
 
 def _epochs(want: int, have: int, rng: np.random.Generator) -> np.ndarray:

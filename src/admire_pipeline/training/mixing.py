@@ -91,12 +91,12 @@ def plan_mixture(
         )
     weights = np.array([mixture[domain] for domain in corpus.domains])
     counts = allocate(weights, sequences)
-    available = available_sequences(corpus, sequence_length)
+    available = [len(corpus.sequences(domain, sequence_length)) for domain in corpus.domains]
     for domain, count, there in zip(corpus.domains, counts, available, strict=True):
         if count and not there:
             raise UserError(
-                f"corpus.domains.{domain}: has no sequence of {sequence_length} tokens; allowed: "
-                "more text, or a shorter sequence_length"
+                f"corpus.domains.{domain}: has no sequence of {sequence_length} tokens to train "
+                "on; allowed: more text, or a shorter sequence_length"
             )
     plans = tuple(
         DomainPlan(
@@ -118,11 +118,6 @@ def plan_mixture(
         corpus=corpus.manifest["hash"],
         domains=plans,
     )
-
-
-def available_sequences(corpus: Corpus, sequence_length: int) -> np.ndarray:
-    """Whole sequences that each trainable domain has, `K`."""
-    return np.array([len(corpus.train_tokens(d)) // sequence_length for d in corpus.domains])
 
 
 class MixtureDataset:
@@ -149,6 +144,7 @@ class MixtureDataset:
         self.plan = plan
         self._length = plan.sequence_length
         self._shards = [corpus.train_tokens(entry.domain) for entry in plan.domains]
+        self._usable = [corpus.sequences(entry.domain, self._length) for entry in plan.domains]
         self.draw: Draw = draw_sequences(
             np.array([entry.sequences for entry in plan.domains]),
             np.array([entry.available for entry in plan.domains]),
@@ -160,9 +156,9 @@ class MixtureDataset:
 
     def tokens(self, index: int) -> np.ndarray:
         """Tokens of one sequence, `sequence_length`, int64."""
-        start = int(self.draw.sequence[index]) * self._length
-        shard = self._shards[self.draw.domain[index]]
-        return np.asarray(shard[start : start + self._length], dtype=np.int64)
+        domain = self.draw.domain[index]
+        start = int(self._usable[domain][self.draw.sequence[index]]) * self._length
+        return np.asarray(self._shards[domain][start : start + self._length], dtype=np.int64)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.__getitems__([index])

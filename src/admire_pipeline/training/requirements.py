@@ -21,10 +21,13 @@ def check_requirements(corpus: Corpus, fidelities: Ladder, evaluation: Evaluatio
         check_vocabulary(fidelity, corpus, f"fidelities.{name}")
     longest = max(f.training.sequence_length for f in fidelities.root.values())
     for domain in corpus.domains:
-        if (tokens := len(corpus.train_tokens(domain))) < longest:
+        if not len(corpus.sequences(domain, longest)):
+            found = corpus.manifest["domains"][domain]
             raise UserError(
-                f"corpus.domains.{domain}: has {tokens} training tokens; allowed: at least one "
-                f"sequence, {longest} tokens"
+                f"corpus.domains.{domain}: has {found['tokens']} training tokens, of which "
+                f"{found['overlapping']} of {found['documents']} documents resemble validation "
+                f"documents of other domains; allowed: at least one sequence of {longest} tokens "
+                "besides those"
             )
     batch = evaluation.batch_size * longest
     for domain in corpus.validation_domains:

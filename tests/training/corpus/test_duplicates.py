@@ -61,3 +61,16 @@ def test_text_without_spaces_has_shingles_too():
 def test_odd_texts_have_signatures():
     for text in (b"", b" ", b"a", b"\x80\x80", "é".encode(), b"a" * (duplicates.LONGEST + 5)):
         assert duplicates.signature(text).shape == (duplicates.PERMUTATIONS,)
+
+
+def test_resembling_documents_are_found_directly_and_through_others():
+    texts = documents(30, words=200)
+    words = texts[0].split()
+    # Each step changes a tenth of the words: the last one is linked to the first by the second.
+    near = " ".join(["new"] * 20 + words[20:])
+    nearer = " ".join(["new"] * 20 + words[20:180] + ["end"] * 20)
+    found = duplicates.resembling(_signatures([*texts[1:], near, nearer]), _signatures(texts[:1]))
+    assert found.tolist() == [29, 30]
+    empty = np.zeros((0, duplicates.PERMUTATIONS), np.uint32)
+    assert duplicates.resembling(empty, _signatures(texts)).tolist() == []
+    assert duplicates.resembling(_signatures(texts), empty).tolist() == []

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from admire_pipeline.training.corpus.embedded import EMBEDDED, MAX_BYTES
+from admire_pipeline.training.corpus.embedded import EMBEDDED, MAX_BYTES, Embedded
 from admire_pipeline.training.corpus.embedded.arithmetic import documents
-from admire_pipeline.training.corpus.embedded.files import PIECE, PYTHON, Files, cut
+from admire_pipeline.training.corpus.embedded.files import PYTHON, Files, beginning
 
 LEAST = {"legal": 500_000}  # there is no more of it
 
@@ -16,10 +16,11 @@ LEAST = {"legal": 500_000}  # there is no more of it
 @pytest.mark.parametrize("name", sorted(EMBEDDED))
 def test_there_is_enough_of_every_domain(name):
     texts = list(EMBEDDED[name])
+    limit = EMBEDDED[name].limit
     size = sum(len(text.encode()) for text in set(texts))
     assert LEAST.get(name, 1_000_000) <= size <= MAX_BYTES
-    assert max(map(len, texts)) <= PIECE
-    assert len(texts) > 100
+    assert max(map(len, texts)) <= limit
+    assert len(texts) >= 60
 
 
 def test_the_same_in_every_process():
@@ -49,14 +50,17 @@ def test_answers_are_right():
     assert sums > 50
 
 
-def test_pieces_end_at_lines_or_words():
+def test_beginning_ends_with_a_line():
     text = "".join(f"line {i}\n" for i in range(100))
-    pieces = list(cut(text, 50))
-    assert "".join(pieces) == text
-    assert all(piece.endswith("\n") and len(piece) <= 50 for piece in pieces)
-    assert list(cut("one two three", 8)) == ["one two ", "three"]
-    assert list(cut("x" * 10, 4)) == ["xxxx", "xxxx", "xx"]
-    assert list(cut(" \n")) == []
+    assert beginning(text, 50) == text[:49]
+    assert beginning(text, len(text)) == text
+    assert beginning("x" * 10, 4) == "xxxx"
+
+
+def test_a_long_file_is_one_document():
+    """In pieces it could stand on both sides of the validation split."""
+    domain = Embedded("", lambda: iter(["line\n" * 1000, "other\n"]), limit=52)
+    assert list(domain) == ["line\n" * 10, "other\n"]
 
 
 def test_what_is_not_there_is_passed_over():

@@ -76,7 +76,7 @@ def build_domain(  # noqa: PLR0913 - what and where, and the processes to do it 
                 result.chunk.path.with_suffix(".text").unlink()
         manifest = {
             "domain": name,
-            **shards.counts(records["bytes"], split.side),
+            **shards.describe(records, split.side),
             "duplicates_dropped": split.duplicates,
             "near_duplicates": split.near_duplicates,
             "left_out": split.left_out,

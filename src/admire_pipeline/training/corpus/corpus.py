@@ -19,12 +19,13 @@ from filelock import FileLock, Timeout
 
 from admire_pipeline.training.corpus import shards
 from admire_pipeline.training.corpus.build import STAGING, build_domain
+from admire_pipeline.training.corpus.overlap import find_overlaps, read_overlaps
 from admire_pipeline.training.corpus.parallel import Workers
 from admire_pipeline.training.corpus.settings import CorpusSettings
 from admire_pipeline.training.corpus.sources import fingerprint, stamps
 from admire_pipeline.training.corpus.tokenizer import BYTES, Vocabulary, load_tokenizer
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Raised whenever the same sources and settings give other tokens than before."""
 
 logger = logging.getLogger(__name__)
@@ -38,11 +39,13 @@ class Corpus:
         settings: What it was made from.
         folder: Where it is.
         folders: The folder of each domain.
+        overlaps: File that says which training documents are left out, see `overlap`.
     """
 
     settings: CorpusSettings
     folder: Path
     folders: Mapping[str, Path]
+    overlaps: Path
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -59,14 +62,17 @@ class Corpus:
         """What the corpus holds, JSON-able: `hash` of all its tokens, and `domains`.
 
         Per domain: `documents`, `bytes` (UTF-8) and `tokens` to train on; the same and `passages`
-        under `validation`; `duplicates_dropped`, `near_duplicates` (kept, always on one side) and
-        `left_out` documents; `content_hash` of the documents, `tokens_hash` of the shards;
+        under `validation`; `duplicates_dropped`, `near_duplicates` (kept, always on one side),
+        `left_out` documents, and `overlapping` ones, which resemble validation documents of another
+        domain and are not trained on; `content_hash` of the documents, `tokens_hash` of the shards;
         `recipe`, `built_at`, `seconds`.
         """
         domains = {
             name: json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
             for name, folder in self.folders.items()
         }
+        for name, documents in self._left_out.items():
+            domains[name]["overlapping"] = len(documents)
         hashes = {name: domains[name]["tokens_hash"] for name in sorted(domains)}
         tokenizer = domains[self.domains[0]]["tokenizer"]
         return {
@@ -111,6 +117,22 @@ class Corpus:
         """
         return np.asarray(np.load(self.folders[domain] / shards.TRAIN_OFFSETS, mmap_mode="r"))
 
+    def sequences(self, domain: str, length: int) -> np.ndarray:
+        """Which sequences of `length` tokens may be trained on, ascending, int64.
+
+        Sequence `i` has the tokens from `i * length` on. Those that touch a document which
+        resembles a validation document of another domain are left out.
+        """
+        usable = np.ones(len(self.train_tokens(domain)) // length, bool)
+        offsets = self.train_documents(domain)
+        for document in self._left_out[domain]:
+            usable[offsets[document] // length : -(-offsets[document + 1] // length)] = False
+        return np.flatnonzero(usable)
+
+    @cached_property
+    def _left_out(self) -> dict[str, np.ndarray]:
+        return read_overlaps(self.overlaps)
+
     def validation(self, domain: str) -> shards.ValidationShard:
         """Validation passages of a domain."""
         return shards.open_validation(self.folders[domain], self.vocabulary.dtype)
@@ -142,8 +164,9 @@ def prepare_corpus(settings: CorpusSettings, folder: Path, root: Path | None = N
     folders = {name: folder / _folder_name(name, recipe) for name, recipe in recipes.items()}
     if settings.tokenizer != BYTES and (root / settings.tokenizer).is_dir():
         settings = settings.model_copy(update={"tokenizer": str(root / settings.tokenizer)})
-    # A folder is complete as soon as it is there: it is renamed to its name when it is.
-    if not all(path.is_dir() for path in folders.values()):
+    overlaps = folder / f"overlaps-{_hash({n: f.name for n, f in folders.items()})[:16]}.npz"
+    # What is there is complete: it is renamed to its name when it is.
+    if not all(path.exists() for path in [*folders.values(), overlaps]):
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / ".lock"), Workers(settings.processes) as workers:
             for leftover in folder.glob(f"{STAGING}*"):
@@ -151,7 +174,8 @@ def prepare_corpus(settings: CorpusSettings, folder: Path, root: Path | None = N
             for name, path in folders.items():
                 if not path.is_dir():
                     build_domain(name, settings, recipes[name], path, root, workers)
-    return Corpus(settings, folder, folders)
+            find_overlaps(folders, overlaps)
+    return Corpus(settings, folder, folders, overlaps)
 
 
 def _recipe(name: str, settings: CorpusSettings, root: Path) -> dict[str, Any]:

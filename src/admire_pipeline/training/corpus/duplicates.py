@@ -65,12 +65,9 @@ def group(signatures: np.ndarray, rows: np.ndarray) -> np.ndarray:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    width = PERMUTATIONS // BANDS
     links = [np.zeros((2, 0), np.int64)]
-    for start in range(0, PERMUTATIONS, width):
-        keys = np.zeros(len(rows), np.uint64)
-        for column in signatures[rows, start : start + width].T:
-            keys = mix(keys ^ column.astype(np.uint64))
+    for band in range(BANDS):
+        keys = _band_keys(signatures, rows, band)
         order = np.argsort(keys, kind="stable")
         same = np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
         for begin in range(0, len(same), 65_536):
@@ -81,6 +78,37 @@ def group(signatures: np.ndarray, rows: np.ndarray) -> np.ndarray:
     left, right = np.concatenate(links, axis=1)
     graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(len(rows),) * 2)
     return np.asarray(connected_components(graph, directed=False)[1])
+
+
+def resembling(signatures: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Documents that are near-duplicates of others, directly or through one of their own.
+
+    Args:
+        signatures: `n x PERMUTATIONS`, uint32; may be memory-mapped.
+        others: `m x PERMUTATIONS`, uint32.
+
+    Returns:
+        Their rows in `signatures`, ascending.
+    """
+    near = np.zeros(len(signatures), bool)
+    for band in range(BANDS):
+        theirs = _band_keys(others, np.arange(len(others)), band)
+        for begin in range(0, len(signatures), 65_536):
+            rows = np.arange(begin, min(begin + 65_536, len(signatures)))
+            near[rows] |= np.isin(_band_keys(signatures, rows, band), theirs)
+    candidates = np.flatnonzero(near)
+    joint = np.concatenate([others, signatures[candidates]])
+    groups = group(joint, np.arange(len(joint)))
+    return candidates[np.isin(groups[len(others) :], groups[: len(others)])]
+
+
+def _band_keys(signatures: np.ndarray, rows: np.ndarray, band: int) -> np.ndarray:
+    """One hash per row of a band of its signature, uint64."""
+    width = PERMUTATIONS // BANDS
+    keys = np.zeros(len(rows), np.uint64)
+    for column in signatures[rows, band * width : (band + 1) * width].T:
+        keys = mix(keys ^ column.astype(np.uint64))
+    return keys
 
 
 def _shingles(text: bytes) -> np.ndarray:

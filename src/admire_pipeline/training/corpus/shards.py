@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from admire_pipeline.training.corpus.duplicates import PERMUTATIONS
 from admire_pipeline.training.corpus.split import TRAIN, VALIDATION
 from admire_pipeline.training.corpus.tokenise import Passages, Tokenised
 
@@ -24,6 +25,9 @@ VALIDATION_TOKENS = "validation.tokens"
 
 VALIDATION_INDEX = "validation.npz"
 """Offsets, bytes and document of the validation passages."""
+
+SIGNATURES = {TRAIN: "train.signatures.npy", VALIDATION: "validation.signatures.npy"}
+"""MinHash signatures of the documents of each side, in their order."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,11 @@ def open_validation(folder: Path, dtype: np.dtype[Any]) -> ValidationShard:
             index["bytes"],
             index["document"],
         )
+
+
+def open_signatures(folder: Path, side: int) -> np.ndarray:
+    """Signatures of a side's documents, `n x PERMUTATIONS`, uint32, memory-mapped."""
+    return np.asarray(np.load(folder / SIGNATURES[side], mmap_mode="r"))
 
 
 class ShardWriter:
@@ -111,13 +120,16 @@ class ShardWriter:
         self._passages.append(Passages(part.tokens, part.lengths, part.bytes, document))
         self._documents += len(np.unique(document))
 
-    def counts(self, size: np.ndarray, side: np.ndarray) -> dict[str, Any]:
-        """What was written, for the manifest.
+    def describe(self, records: np.ndarray, side: np.ndarray) -> dict[str, Any]:
+        """Write the documents' signatures; returns what was written, for the manifest.
 
         Args:
-            size: UTF-8 bytes of all documents, `n`.
+            records: Of all documents, `n`, of type `RECORD`.
             side: Side of each, `n`.
         """
+        size = records["bytes"]
+        for part, name in SIGNATURES.items():
+            self._write_signatures(self._folder / name, records, np.flatnonzero(side == part))
         return {
             "documents": int((side == TRAIN).sum()),
             "bytes": int(size[side == TRAIN].sum()),
@@ -130,6 +142,13 @@ class ShardWriter:
             },
             "tokens_hash": self._hashes,
         }
+
+    def _write_signatures(self, path: Path, records: np.ndarray, rows: np.ndarray) -> None:
+        kept = np.lib.format.open_memmap(path, "w+", np.uint32, (len(rows), PERMUTATIONS))
+        for begin in range(0, len(rows), 65_536):  # 16 MB at once
+            part = slice(begin, begin + 65_536)
+            kept[part] = records["signature"][rows[part]]
+        kept.flush()
 
     def _write_validation(self) -> None:
         lengths = _join([part.lengths for part in self._passages], np.int64)

@@ -1,7 +1,7 @@
 """A small Pile: domains made of text that every installation of our dependencies holds.
 
 Nothing is downloaded and nothing is imported from the packages that are read. Which files there
-are depends on their versions only, so a domain's recipe is its name and those versions.
+are depends on their versions only, so a domain's recipe is its name, those versions and this code.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice, zip_longest
 
 from admire_pipeline.training.corpus.embedded import arithmetic, prose
-from admire_pipeline.training.corpus.embedded.files import PYTHON, Files, cut, versions
+from admire_pipeline.training.corpus.embedded.files import PYTHON, Files, beginning, versions
 
 MAX_BYTES = 2_000_000
 """A domain stops here, in UTF-8 bytes."""
@@ -40,42 +39,35 @@ class Embedded:
         description: What it is.
         documents: Yields its documents, at least as much as `MAX_BYTES` where there is that much.
         distributions: Distributions whose versions decide the text (Python's own always does).
+        limit: Characters read of one document: none must be all that a domain is validated on.
     """
 
     description: str
     documents: Callable[[], Iterator[str]]
     distributions: tuple[str, ...] = ()
+    limit: int = 32_768
 
     def versions(self) -> dict[str, str | None]:
         """Version of everything that decides the text; None for what is not installed."""
         return versions(self.distributions)
 
     def __iter__(self) -> Iterator[str]:
-        """Documents up to `MAX_BYTES` in all, each short enough to be one of many."""
+        """Documents up to `MAX_BYTES` in all, each the beginning of another file or module."""
         size = 0
-        for document in self._pieces():
+        for text in self.documents():
+            document = beginning(text, self.limit)
             size += len(document.encode("utf-8", "replace"))
             if size > MAX_BYTES:
                 return
             yield document
 
-    def _pieces(self) -> Iterator[str]:
-        # The first piece of every text, then the second ones: where there is text enough, no two
-        # documents are of one file, which could stand on both sides of the validation split.
-        rest = []
-        for text in self.documents():
-            pieces = cut(text)
-            yield from islice(pieces, 1)
-            rest.append(pieces)
-        yield from (piece for turn in zip_longest(*rest) for piece in turn if piece)
 
-
-def _of(description: str, *files: Files) -> Embedded:
+def _of(description: str, *files: Files, limit: int = 32_768) -> Embedded:
     def documents() -> Iterator[str]:
         for part in files:
             yield from part.read()
 
-    return Embedded(description, documents, tuple(part.distribution for part in files))
+    return Embedded(description, documents, tuple(part.distribution for part in files), limit)
 
 
 def _metadata_folder(distribution: str) -> str:
@@ -105,30 +97,26 @@ EMBEDDED: dict[str, Embedded] = {
     "web": _of(
         "JavaScript, CSS and HTML: sources first, then bundles of mlflow's pages",
         Files("matplotlib", "matplotlib/backends/web_backend", ("*.js", "*.css", "*.html")),
-        Files("torch", "torch/utils", ("*.js", "*.css", "*.html"), limit=40_000),
+        Files("torch", "torch/utils", ("*.js", "*.css", "*.html")),
         Files("scikit-learn", "sklearn/utils", ("*.js", "*.css")),
         Files("Werkzeug", "werkzeug", ("*.js", "*.css")),
         Files("mlflow", "mlflow", ("*.html",)),
-        Files("mlflow", "mlflow/server/js/build", ("*.js", "*.css"), limit=40_000),
+        Files("mlflow", "mlflow/server/js/build", ("*.js", "*.css")),
     ),
     "legal": _of(
         "licences and notices of the installed packages",
         Files(PYTHON, "LICENSE.txt", _LICENCES),
         *(Files(name, _metadata_folder(name), _LICENCES) for name in RUNTIME),
         Files("mlflow", "mlflow/server/js/build", ("*.LICENSE.txt",)),
+        limit=65_536,  # there is little more than 1 MB of it
     ),
     "data": _of(
         "JSON and YAML records",
         Files("mlflow", "mlflow", ("*.json", "*.yaml", "*.yml"), ("js",)),
-        Files("torch", "torchgen/packaged", ("*.yaml",), limit=400_000),
+        Files("torch", "torchgen/packaged", ("*.yaml",)),
         Files("torch", "torch/_dynamo", ("*.json",)),
         Files("datasets", "datasets/utils/resources", ("*.json", "*.yaml")),
-    ),
-    "tables": _of(
-        "tables of numbers: CSV files and font metrics",
-        Files("scikit-learn", "sklearn/datasets/data", ("*.csv",)),
-        Files("numpy", "numpy", ("*.csv",), limit=40_000),
-        Files("matplotlib", "matplotlib/mpl-data", ("*.csv", "*.afm"), limit=40_000),
+        limit=65_536,  # few files, most of them long
     ),
     "arithmetic": Embedded("synthetic questions and answers about numbers", arithmetic.documents),
 }

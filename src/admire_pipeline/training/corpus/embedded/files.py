@@ -1,4 +1,4 @@
-"""Finding and cutting the text files of installed distributions, without importing them."""
+"""Finding and reading the text files of installed distributions, without importing them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from pathlib import Path
 PYTHON = "python"
 """Stands for the standard library where a distribution is asked for."""
 
-PIECE = 16_384
-"""Documents are about this long, in characters: one file must not be a whole validation set."""
-
 
 def root(distribution: str) -> Path | None:
     """The folder that holds a distribution's packages; None if it is not installed."""
@@ -30,8 +27,12 @@ def root(distribution: str) -> Path | None:
 
 
 def versions(distributions: tuple[str, ...]) -> dict[str, str | None]:
-    """Version per distribution and of Python; None for what is not installed."""
-    found: dict[str, str | None] = {PYTHON: platform.python_version()}
+    """Version per distribution, of Python and of this code; None for what is not installed."""
+    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    found: dict[str, str | None] = {
+        PYTHON: platform.python_version(),
+        "code": hashlib.sha256(code).hexdigest(),
+    }
     for name in distributions:
         if name != PYTHON:
             try:
@@ -41,30 +42,19 @@ def versions(distributions: tuple[str, ...]) -> dict[str, str | None]:
     return found
 
 
-def read_text(path: Path, limit: int | None = None) -> str | None:
-    """The file's text, at most `limit` characters; None if it is missing or not UTF-8."""
+def read_text(path: Path) -> str | None:
+    """The file's text; None if it is missing or not UTF-8."""
     try:
-        with path.open(encoding="utf-8") as file:
-            return file.read(limit)
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
 
 
-def cut(text: str, length: int = PIECE) -> Iterator[str]:
-    """Pieces of `length` characters or less, cut after the last line break or space of each."""
-    start = 0
-    while len(text) - start > length:
-        stop = start + length
-        # A break in the first half would make many small pieces of text without lines.
-        middle = start + length // 2
-        at = text.rfind("\n", middle, stop)
-        if at < 0:
-            at = text.rfind(" ", middle, stop)
-        stop = at + 1 if at > 0 else stop
-        yield text[start:stop]
-        start = stop
-    if text[start:].strip():
-        yield text[start:]
+def beginning(text: str, limit: int) -> str:
+    """The whole lines within the first `limit` characters; a longer first line is cut."""
+    if len(text) <= limit:
+        return text
+    return text[: text.rfind("\n", 0, limit) + 1] or text[:limit]
 
 
 @dataclass(frozen=True)
@@ -76,14 +66,12 @@ class Files:
         folder: Where to look, a glob relative to the installation folder; empty: everywhere.
         patterns: What the file names match.
         without: Folders that are left out, by name.
-        limit: Characters read of one file, so that no single one makes up a domain.
     """
 
     distribution: str
     folder: str
     patterns: tuple[str, ...]
     without: tuple[str, ...] = ()
-    limit: int = 100_000
 
     def paths(self) -> list[tuple[str, Path]]:
         """Files by relative name, in an order that mixes folders and is the same everywhere."""
@@ -106,5 +94,5 @@ class Files:
     def read(self) -> Iterator[str]:
         """The text of each file that is UTF-8."""
         for _, path in self.paths():
-            if text := read_text(path, self.limit):
+            if text := read_text(path):
                 yield text

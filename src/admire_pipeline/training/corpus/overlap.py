@@ -1,0 +1,53 @@
+"""Training documents that resemble what another domain is validated on.
+
+A domain's own split keeps near-duplicates on one side. Domains are built one by one, so what they
+have in common is found afterwards, and left out where sequences are drawn: a search would otherwise
+give weight to a domain for holding another one's answers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from admire_pipeline.training.corpus.duplicates import resembling
+from admire_pipeline.training.corpus.shards import open_signatures
+from admire_pipeline.training.corpus.split import TRAIN, VALIDATION
+
+logger = logging.getLogger(__name__)
+
+
+def find_overlaps(folders: Mapping[str, Path], target: Path) -> None:
+    """Find the documents to leave out of each domain and keep them in a file, whole or not at all.
+
+    Args:
+        folders: The built folder of each domain.
+        target: Of the file, see `read_overlaps`.
+    """
+    held_out = {name: open_signatures(folder, VALIDATION) for name, folder in folders.items()}
+    found = {}
+    for name, folder in folders.items():
+        trained = open_signatures(folder, TRAIN)
+        others = np.concatenate([trained[:0], *(s for n, s in held_out.items() if n != name)])
+        found[name] = resembling(trained, others)
+        if len(found[name]):
+            logger.warning(
+                "Corpus domain %s: %d of %d training documents resemble validation documents of "
+                "other domains and are left out",
+                name,
+                len(found[name]),
+                len(trained),
+            )
+    aside = target.with_name(f".{target.name}")
+    with aside.open("wb") as file:
+        np.savez(file, **found)
+    aside.replace(target)
+
+
+def read_overlaps(path: Path) -> dict[str, np.ndarray]:
+    """Positions of the documents to leave out of each domain, ascending, int64."""
+    with np.load(path) as found:
+        return {name: found[name] for name in found.files}
