@@ -51,3 +51,22 @@ def recipe() -> TrainingSettings:
     return TrainingSettings(
         tokens=16384, sequence_length=64, batch_size=8, learning_rate=0.01, evaluations=2
     )
+
+
+@pytest.fixture(scope="session")
+def word_tokenizer(tmp_path_factory):
+    """Folder of a word-level tokenizer with a chat template."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<unk>", "<end>", "user", "hello", "you", ":", "assistant"]
+    model = models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>")
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<end>")
+    fast.chat_template = (
+        "{% for m in messages %}{{ m['role'] }} {{ m['content'] }}<end>{% endfor %}"
+    )
+    folder = tmp_path_factory.mktemp("tokenizer")
+    fast.save_pretrained(folder)
+    return folder

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoTokenizer, ByT5Tokenizer
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.models import build_model, check_model, check_vocabulary
+from admire_pipeline.training.pretrained import checkpoint_identity
 from admire_pipeline.training.settings import FidelitySettings, ModelSettings
 
 
@@ -124,3 +126,48 @@ def test_too_small_a_vocabulary(corpus: Corpus, tmp_path: Path) -> None:
     build_model(ModelSettings(config=small), corpus, 64, seed=1).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="has 100 tokens"):
         check_vocabulary(fidelity(checkpoint=str(tmp_path)), corpus, "fidelities.x")
+
+
+def saved(corpus: Corpus, folder: Path, **config: Any) -> ModelSettings:
+    settings = ModelSettings(config={**LLAMA, **config})
+    build_model(settings, corpus, 64, seed=1).save_pretrained(folder)
+    return ModelSettings(checkpoint=str(folder))
+
+
+def test_pickled_weights_are_refused_before_any_compute(corpus: Corpus, tmp_path: Path) -> None:
+    saved(corpus, tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(
+        UserError, match=r"fidelities\.x\.model\.checkpoint: .* has no model\.safe"
+    ):
+        check_model(fidelity(checkpoint=str(tmp_path)), "fidelities.x")
+
+
+def test_checkpoint_of_another_tokenizer_is_refused(
+    corpus: Corpus, word_tokenizer: Path, tmp_path: Path
+) -> None:
+    saved(corpus, tmp_path)
+    check_vocabulary(fidelity(checkpoint=str(tmp_path)), corpus, "fidelities.x")
+    AutoTokenizer.from_pretrained(word_tokenizer).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"other tokens than those of corpus\.tokenizer='byt5'"):
+        check_vocabulary(fidelity(checkpoint=str(tmp_path)), corpus, "fidelities.x")
+    ByT5Tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").unlink(missing_ok=True)
+    check_vocabulary(fidelity(checkpoint=str(tmp_path)), corpus, "fidelities.x")
+
+
+def test_checkpoint_of_another_end_of_text_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    settings = saved(corpus, tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path)
+    config.eos_token_id = 2
+    config.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="was trained on other tokens"):
+        check_vocabulary(fidelity(**settings.model_dump()), corpus, "fidelities.x")
+
+
+def test_identity_of_a_checkpoint_follows_its_weights(corpus: Corpus, tmp_path: Path) -> None:
+    settings = saved(corpus, tmp_path)
+    before = checkpoint_identity(settings)
+    assert checkpoint_identity(settings) == before
+    build_model(ModelSettings(config=LLAMA), corpus, 64, seed=2).save_pretrained(tmp_path)
+    assert checkpoint_identity(settings) != before

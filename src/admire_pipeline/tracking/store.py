@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from admire_pipeline.disk import write_atomically
 from admire_pipeline.errors import UserError
 from admire_pipeline.tracking import history
 from admire_pipeline.tracking.owner import Heartbeat, is_gone, this_process
 from admire_pipeline.tracking.server import STORE_FOLDER, connect
 from admire_pipeline.tracking.settings import CampaignSettings
-from admire_pipeline.tracking.trial import Trial, TrialDraft, write_atomically
+from admire_pipeline.tracking.trial import Trial, TrialDraft
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from pathlib import Path
 
 
 class TrialStatus(StrEnum):
@@ -97,14 +95,3 @@ def derive_seed(campaign_seed: int, *parts: str | int) -> int:
     """A seed below 2**31 that follows from the campaign's seed and `parts` alone."""
     text = ":".join(str(part) for part in (campaign_seed, *parts))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a crash leaves the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)

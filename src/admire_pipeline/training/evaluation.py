@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from admire_pipeline.training.device import has_bf16
 from admire_pipeline.training.objective import Metric
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def passage_losses(  # noqa: PLR0913 - the window is the caller's to choose
     model.eval()
     with (
         torch.inference_mode(),
-        torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"),
+        torch.autocast(device.type, torch.bfloat16, enabled=has_bf16()),
     ):
         for begin in range(0, len(windows), batch_size):
             batch = windows[begin : begin + batch_size]
@@ -93,12 +94,13 @@ def passage_losses(  # noqa: PLR0913 - the window is the caller's to choose
                 targets[row, : len(tokens) - 1] = torch.from_numpy(tokens[1:])
             # Padding stands on the right, where causal attention never looks back at it.
             logits = model(input_ids=inputs.to(device), use_cache=False).logits
-            nats = cross_entropy(
-                logits.float().transpose(1, 2), targets.to(device), reduction="none"
-            )
-            np.add.at(
-                losses, [passage for passage, _ in batch], nats.sum(dim=1).double().cpu().numpy()
-            )
+            # A window at a time: a float32 copy of all logits can be larger than the model.
+            nats = [
+                cross_entropy(row.float(), target, reduction="sum")
+                for row, target in zip(logits, targets.to(device), strict=True)
+            ]
+            passages = [passage for passage, _ in batch]
+            np.add.at(losses, passages, torch.stack(nats).cpu().double().numpy())
     model.train(training)
     return losses
 

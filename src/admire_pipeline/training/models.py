@@ -6,6 +6,8 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from admire_pipeline.errors import UserError, suggest_nearest
+from admire_pipeline.training.corpus.errors import one_line
+from admire_pipeline.training.pretrained import check_tokenizer, checkpoint_config
 from admire_pipeline.training.settings import FidelitySettings, ModelSettings
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def check_model(fidelity: FidelitySettings, key: str) -> None:
         config = _checked_config(fidelity.model.config, length, key)
     else:
         key = f"{key}.model.checkpoint"
-        config = _checkpoint_config(fidelity.model, key)
+        config = checkpoint_config(fidelity.model, key)
     # Models with a masked-LM head look both ways unless they are told to be decoders.
     if type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
         raise UserError(
@@ -51,24 +53,26 @@ def check_model(fidelity: FidelitySettings, key: str) -> None:
         with torch.device("meta"):
             AutoModelForCausalLM.from_config(config)
     except Exception as error:
-        raise UserError(f"{key}: no model can be built from it ({_first_line(error)})") from error
+        raise UserError(f"{key}: no model can be built from it ({one_line(error)})") from error
 
 
 def check_vocabulary(fidelity: FidelitySettings, corpus: Corpus, key: str) -> None:
-    """Check that a model takes every token of the corpus.
+    """Check that a model takes every token of the corpus, and means the same by it.
 
     Raises:
-        UserError: If its vocabulary is smaller than the tokenizer's.
+        UserError: If its vocabulary is smaller than the tokenizer's, or another one.
     """
     if fidelity.model.config is not None:
         size = fidelity.model.config.get("vocab_size", corpus.vocab_size)
     else:
-        size = _checkpoint_config(fidelity.model, key).get_text_config().vocab_size
+        size = checkpoint_config(fidelity.model, key).get_text_config().vocab_size
     if size < corpus.vocab_size:
         raise UserError(
             f"{key}.model: its vocabulary has {size} tokens, the corpus' tokenizer "
             f"{corpus.settings.tokenizer!r} {corpus.vocab_size}; allowed: at least as many"
         )
+    if fidelity.model.checkpoint is not None:
+        check_tokenizer(fidelity.model, corpus, f"{key}.model.checkpoint")
 
 
 def build_model(
@@ -139,6 +143,7 @@ def _checked_config(arguments: dict[str, Any], length: int, key: str) -> Pretrai
     # transformers takes misspelt keys in silence.
     kind = CONFIG_MAPPING[model_type]
     known = {*vars(kind()), *kind.attribute_map, *signature(kind.__init__).parameters}
+    known -= {"self", "args", "kwargs"}
     known |= {"rope_theta", "rope_scaling", "attn_implementation"}  # taken, but no fields
     known |= {name for parent in kind.__mro__ for name in getattr(parent, "__annotations__", {})}
     names = sorted(name for name in known if not name.startswith("_"))
@@ -152,22 +157,4 @@ def _checked_config(arguments: dict[str, Any], length: int, key: str) -> Pretrai
         defaults = {"max_position_embeddings": length}
         return AutoConfig.for_model(**(defaults | arguments))
     except Exception as error:
-        raise UserError(f"{key}: not a config of {model_type!r} ({_first_line(error)})") from error
-
-
-def _checkpoint_config(settings: ModelSettings, key: str) -> PretrainedConfig:
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(
-            str(settings.checkpoint), revision=settings.revision or "main", trust_remote_code=False
-        )
-    except Exception as error:
-        raise UserError(
-            f"{key}: {settings.checkpoint!r} cannot be read ({_first_line(error)}); "
-            "allowed: a folder or hub name with safetensors"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise UserError(f"{key}: not a config of {model_type!r} ({one_line(error)})") from error

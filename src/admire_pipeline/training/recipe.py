@@ -6,6 +6,7 @@ import hashlib
 
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.objective import ObjectiveSettings
+from admire_pipeline.training.pretrained import checkpoint_identity
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
 
 
@@ -17,12 +18,14 @@ def recipe_hash(
 ) -> str:
     """Hash of all that a score depends on besides mixture and seed.
 
-    The text, the model and its training, how much is evaluated and how it is weighed. What only
-    decides speed, cost or curves is left out and may be changed within a campaign.
+    The text, the model (of a checkpoint: what it holds) and its training, how much is evaluated
+    and how it is weighed. What only decides speed, cost or curves is left out and may be changed
+    within a campaign.
     """
     parts = (
         corpus.manifest["hash"],
         fidelity.model.model_dump_json(),
+        checkpoint_identity(fidelity.model) if fidelity.model.checkpoint is not None else "",
         fidelity.training.model_dump_json(exclude={"checkpoint_seconds", "evaluations"}),
         evaluation.model_dump_json(include={"max_bytes"}),
         objective.model_dump_json(),

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.utils.logging import disable_progress_bar
 
+from admire_pipeline.disk import sync
 from admire_pipeline.errors import UserError
-from admire_pipeline.training.disk import sync
 from admire_pipeline.training.evaluation import evaluate_domains, mean_bits_per_byte
 from admire_pipeline.training.mixing import MixingPlan, MixtureDataset
 from admire_pipeline.training.models import build_model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import math
 import shutil
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from transformers import (
     PrinterCallback,
     Trainer,
@@ -20,8 +22,11 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.utils import is_torch_tf32_available
 
+from admire_pipeline.disk import sync, write_atomically
 from admire_pipeline.errors import TrialError
+from admire_pipeline.training.device import has_bf16
 from admire_pipeline.training.models import training_flops
 from admire_pipeline.training.settings import TrainingSettings
 
@@ -33,7 +38,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COMPLETE = "complete"
-"""Name of the file that says a checkpoint was written to its end; it holds the recipe's hash."""
+"""Name of the file that says a checkpoint was written to its end; it holds the recipe's hash and
+the seconds of training before it."""
 LOGS = 50
 """Points on the curve of the training loss."""
 
@@ -87,7 +93,8 @@ def train_model(  # noqa: PLR0913
     ).hexdigest()
     checkpoint = _latest_checkpoint(folder, recipe)
     steps = math.ceil(len(dataset) / (settings.batch_size * settings.gradient_accumulation))
-    callback = _TrialCallback(settings, steps, recipe, log, evaluate)
+    before = _read_mark(checkpoint)["seconds"] if checkpoint else 0.0
+    callback = _TrialCallback(settings, steps, recipe, before, log, evaluate)
     trainer = _LeanTrainer(
         model=model,
         args=_arguments(settings, folder, seed, steps),
@@ -120,8 +127,6 @@ def _keep_batch(batch: Any) -> Any:
 def _arguments(
     settings: TrainingSettings, folder: Path, seed: int, steps: int
 ) -> TrainingArguments:
-    import torch
-
     gpu = torch.cuda.is_available()
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -139,8 +144,9 @@ def _arguments(
         adam_beta2=settings.adam_beta2,
         max_grad_norm=settings.max_gradient_norm,
         optim="adamw_torch_fused",
-        bf16=gpu and torch.cuda.is_bf16_supported(),
-        tf32=True if gpu and torch.cuda.get_device_capability() >= (8, 0) else None,
+        use_cpu=not gpu,  # the evaluation knows CUDA and the CPU
+        bf16=has_bf16(),
+        tf32=True if gpu and is_torch_tf32_available() else None,
         train_sampling_strategy="sequential",  # the plan is shuffled already
         remove_unused_columns=False,
         dataloader_pin_memory=gpu,
@@ -160,12 +166,15 @@ def _latest_checkpoint(folder: Path, recipe: str) -> Path | None:
     """The last complete checkpoint of this recipe; others are of no use and are removed."""
     usable = []
     for path in folder.glob("checkpoint-*"):
-        mark = path / COMPLETE
-        if mark.exists() and mark.read_text() == recipe:
+        if (path / COMPLETE).exists() and _read_mark(path)["recipe"] == recipe:
             usable.append(path)
         else:
             shutil.rmtree(path)
     return max(usable, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _read_mark(checkpoint: Path) -> dict[str, Any]:
+    return dict(json.loads((checkpoint / COMPLETE).read_text()))
 
 
 class _LeanTrainer(Trainer):
@@ -182,6 +191,7 @@ class _TrialCallback(TrainerCallback):
         settings: TrainingSettings,
         steps: int,
         recipe: str,
+        before: float,
         log: Callable[[Mapping[str, float], int], None],
         evaluate: Callable[[PreTrainedModel], Mapping[str, float]],
     ) -> None:
@@ -190,6 +200,7 @@ class _TrialCallback(TrainerCallback):
             round(steps * (i + 1) / settings.evaluations) for i in range(settings.evaluations)
         }
         self._recipe = recipe
+        self._before = before
         self._log = log
         self._evaluate = evaluate
         self.seconds = 0.0
@@ -199,8 +210,6 @@ class _TrialCallback(TrainerCallback):
     ) -> None:
         from tqdm import tqdm
 
-        # Seconds spent before an interruption travel in the log history, with the checkpoint.
-        self._before = max((e["seconds"] for e in state.log_history if "seconds" in e), default=0.0)
         self._started = self._saved = time.monotonic()
         self._bar = tqdm(
             desc="training", total=state.max_steps, initial=state.global_step, disable=None
@@ -236,7 +245,6 @@ class _TrialCallback(TrainerCallback):
                 f"training: the loss is {logs['loss']} at step {state.global_step}; "
                 "allowed: a finite number (a lower learning_rate?)"
             )
-        state.log_history[-1]["seconds"] = self.seconds
         self._log(
             {f"train.{key}": logs[key] for key in ("loss", "grad_norm", "learning_rate")},
             state.global_step,
@@ -246,11 +254,17 @@ class _TrialCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        (folder / COMPLETE).write_text(self._recipe)
+        # The mark must not reach the disk before what it vouches for.
+        sync(folder)
+        mark = json.dumps({"recipe": self._recipe, "seconds": self.seconds})
+        write_atomically(folder / COMPLETE, mark)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # the last steps may still be under way
+        self.seconds = self._before + time.monotonic() - self._started
         self._bar.close()
 
     def _record(self, state: TrainerState, metrics: dict[str, float]) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from jinja2 import TemplateError
 
 from admire_pipeline.training.corpus import CorpusError, files
 from admire_pipeline.training.corpus.settings import DomainSettings
@@ -50,6 +51,31 @@ def test_json_lines(tmp_path, kind, suffix):
 def test_json_array(tmp_path, suffix):
     (tmp_path / f"a.json{suffix}").write_bytes(COMPRESS[suffix](json.dumps(ROWS).encode()))
     assert _read(tmp_path, path=f"a.json{suffix}") == TEXTS
+
+
+@pytest.mark.parametrize("data", [LINES, json.dumps(ROWS).encode()])
+def test_json_with_a_byte_order_mark(tmp_path, data):
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + data)
+    assert _read(tmp_path, path="a.json") == TEXTS
+
+
+def test_brackets_in_the_projects_path_are_no_pattern(tmp_path):
+    root = tmp_path / "work[1]"
+    root.mkdir()
+    (root / "a.jsonl").write_bytes(LINES)
+    assert _read(root, path="*.jsonl") == _read(root, path=str(tmp_path / "work?1?/*l")) == TEXTS
+
+
+def test_chat_that_the_template_refuses(tmp_path):
+    class Strict(ByteTokenizer):
+        def render_chat(self, messages):
+            raise TemplateError("roles must alternate")
+
+    (tmp_path / "a.jsonl").write_text(json.dumps({"m": [{"role": "user", "content": "x"}]}))
+    domain = DomainSettings(path="a.jsonl", messages="m")
+    (part,) = find_parts("d", domain, tmp_path)
+    with pytest.raises(CorpusError, match=r"domains\.d\.messages: .* refuses .*row 1 \(roles must"):
+        list(read_documents("d", domain, part, Strict()))
 
 
 def test_parquet(tmp_path):

@@ -86,6 +86,14 @@ def test_shards_are_mapped_read_only_and_cheap_to_pickle(sources, tmp_path):
     assert (corpus.vocab_size, corpus.eos_token_id, corpus.pad_token_id) == (384, 1, 0)
 
 
+def test_others_may_read_what_one_has_built(sources, tmp_path):
+    """Of a shared folder, as the user's umask allows."""
+    corpus = prepare_corpus(_two(), tmp_path / "out", sources)
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    assert corpus.folders["a"].stat().st_mode == plain.stat().st_mode
+
+
 def test_passages_are_in_random_order(sources, tmp_path):
     corpus = prepare_corpus(_two(), tmp_path / "out", sources)
     document = corpus.validation("a").document

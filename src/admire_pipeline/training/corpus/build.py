@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,16 +15,21 @@ from typing import Any
 
 import numpy as np
 
+from admire_pipeline.disk import sync
 from admire_pipeline.training.corpus.errors import CorpusError
 from admire_pipeline.training.corpus.parallel import Workers
 from admire_pipeline.training.corpus.settings import CorpusSettings
 from admire_pipeline.training.corpus.shards import ShardWriter
 from admire_pipeline.training.corpus.sources import find_parts
 from admire_pipeline.training.corpus.split import RECORD, Split, split_documents
-from admire_pipeline.training.corpus.survey import Chunk, SurveyJob, survey
+from admire_pipeline.training.corpus.survey import (
+    Chunk,
+    SurveyJob,
+    copy_documents,
+    describe_documents,
+)
 from admire_pipeline.training.corpus.tokenise import TokeniseJob, tokenise
 from admire_pipeline.training.corpus.tokenizer import load_tokenizer
-from admire_pipeline.training.disk import sync
 
 STAGING = ".building-"
 """Folders of domains being built begin so."""
@@ -55,7 +59,8 @@ def build_domain(  # noqa: PLR0913 - what and where, and the processes to do it 
         CorpusError: If the source is missing, empty or unreadable.
     """
     began = time.monotonic()
-    staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=target.parent))
+    staging = target.with_name(f"{STAGING}{target.name}")
+    staging.mkdir()
     try:
         copies = staging / "copies"
         copies.mkdir()
@@ -118,8 +123,10 @@ def _survey(
     ]
     size = sum(part.size for part in parts)
     logger.info("Preparing corpus domain %s", name)
-    found = workers.run(survey, jobs, size, f"{name}: reading")
-    return [chunk for chunks in found for chunk in chunks if chunk.documents]
+    read = workers.run(copy_documents, jobs, size, f"{name}: reading")
+    copied = [chunk for chunks in read for chunk in chunks if chunk.documents]
+    size = sum(chunk.bytes for chunk in copied)
+    return list(workers.run(describe_documents, copied, size, f"{name}: looking for duplicates"))
 
 
 def _gather(chunks: Sequence[Chunk], path: Path) -> np.ndarray:

@@ -164,7 +164,7 @@ def prepare_corpus(settings: CorpusSettings, folder: Path, root: Path | None = N
     folders = {name: folder / _folder_name(name, recipe) for name, recipe in recipes.items()}
     if settings.tokenizer != BYTES and (root / settings.tokenizer).is_dir():
         settings = settings.model_copy(update={"tokenizer": str(root / settings.tokenizer)})
-    overlaps = folder / f"overlaps-{_hash({n: f.name for n, f in folders.items()})[:16]}.npz"
+    overlaps = folder / f"overlaps-{_hash({n: f.name for n, f in folders.items()})[:16]}.json"
     # What is there is complete: it is renamed to its name when it is.
     if not all(path.exists() for path in [*folders.values(), overlaps]):
         folder.mkdir(parents=True, exist_ok=True)

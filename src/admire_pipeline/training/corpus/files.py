@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import glob
 import gzip
 import io
@@ -49,9 +50,11 @@ def find_files(patterns: str | list[str], root: Path) -> list[Path]:
     """
     found: set[Path] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        place = str(root / Path(pattern).expanduser())
-        matches = [place] if os.path.isfile(place) else glob.glob(place, recursive=True)
-        files = {Path(match) for match in matches if os.path.isfile(match)}
+        place = os.path.expanduser(pattern)
+        # `root_dir`: brackets in the project's own path are no pattern.
+        exact = os.path.isfile(root / place)
+        matches = [place] if exact else glob.glob(place, root_dir=root, recursive=True)
+        files = {root / match for match in matches if os.path.isfile(root / match)}
         if not files:
             raise FileNotFoundError(pattern)
         found |= files
@@ -98,8 +101,9 @@ def read_rows(part: FilePart, field: str) -> Iterator[tuple[str, dict[str, Any]]
         yield from _parquet_rows(part, field)
         return
     with open_binary(part.path) as file:
-        if _kind(part.path) == ".json" and file.peek(64).lstrip()[:1] == b"[":
-            rows: Iterator[Any] = iter(json.load(file))
+        beginning = file.peek(64)[:64].removeprefix(codecs.BOM_UTF8)
+        if _kind(part.path) == ".json" and beginning.lstrip()[:1] == b"[":
+            rows: Iterator[Any] = iter(json.loads(file.read().decode("utf-8-sig")))
         else:
             rows = (line for line in _lines(file, part) if line.strip())
         for number, row in enumerate(rows, start=1):
@@ -110,7 +114,7 @@ def read_rows(part: FilePart, field: str) -> Iterator[tuple[str, dict[str, Any]]
 def _json_object(row: Any, place: str) -> dict[str, Any]:
     if isinstance(row, bytes):
         try:
-            row = json.loads(row)
+            row = json.loads(row.removeprefix(codecs.BOM_UTF8))
         except ValueError as error:
             raise ValueError(f"{place} is not JSON: {error}") from None
     if not isinstance(row, dict):

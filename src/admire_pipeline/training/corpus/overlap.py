@@ -7,12 +7,14 @@ give weight to a domain for holding another one's answers.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from admire_pipeline.disk import write_atomically
 from admire_pipeline.training.corpus.duplicates import resembling
 from admire_pipeline.training.corpus.shards import open_signatures
 from admire_pipeline.training.corpus.split import TRAIN, VALIDATION
@@ -41,13 +43,10 @@ def find_overlaps(folders: Mapping[str, Path], target: Path) -> None:
                 len(found[name]),
                 len(trained),
             )
-    aside = target.with_name(f".{target.name}")
-    with aside.open("wb") as file:
-        np.savez(file, **found)
-    aside.replace(target)
+    write_atomically(target, json.dumps({name: rows.tolist() for name, rows in found.items()}))
 
 
 def read_overlaps(path: Path) -> dict[str, np.ndarray]:
     """Positions of the documents to leave out of each domain, ascending, int64."""
-    with np.load(path) as found:
-        return {name: found[name] for name in found.files}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return {name: np.array(rows, np.int64) for name, rows in found.items()}

@@ -159,7 +159,15 @@ def _document(
             f"{key}: {field!r} is not a chat in {place}; allowed: a list of {{role, content}}, "
             "both text"
         )
-    return tokenizer.render_chat(value) if value else ""
+    if not value:
+        return ""
+    try:
+        return tokenizer.render_chat(value)
+    except Exception as error:  # a template may refuse a chat in its own words
+        raise CorpusError(
+            f"{key}: the tokenizer's chat template refuses {place} ({one_line(error)}); allowed: "
+            "chats of the form it expects"
+        ) from error
 
 
 def _paths(domain: DomainSettings) -> list[tuple[str, str | list[str]]]:

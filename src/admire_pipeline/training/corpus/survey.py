@@ -1,7 +1,8 @@
-"""First pass over a source: documents are copied to plain files and described for the split.
+"""First pass over a source: documents are copied to plain files, then described for the split.
 
-The copies make the second pass independent of the source's format and of changes to it meanwhile;
-they take as much disk as the text, until the domain is built.
+The copies make all that follows independent of the source's format and of changes to it meanwhile,
+and parallel even where the source is one compressed file; they take as much disk as the text, until
+the domain is built.
 """
 
 from __future__ import annotations
@@ -46,15 +47,24 @@ class SurveyJob:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some documents, copied: `.text` holds them one after the other, `.records` describes them."""
+    """Some documents, copied.
+
+    Attributes:
+        path: `.text` holds them one after the other, `.lengths` their bytes (int64), `.records`
+            describes them.
+        documents: Their number.
+        bytes: Of all of them.
+        held_out: Whether they are validation documents by their source.
+    """
 
     path: Path
     documents: int
     bytes: int
+    held_out: bool
 
 
-def survey(job: SurveyJob) -> list[Chunk]:
-    """Copies the documents of a part and describes them.
+def copy_documents(job: SurveyJob) -> list[Chunk]:
+    """Copies the documents of a part.
 
     Raises:
         CorpusError: If the part cannot be read.
@@ -64,20 +74,33 @@ def survey(job: SurveyJob) -> list[Chunk]:
     done = False
     while not done:
         path = job.target.with_name(f"{job.target.name}-{len(chunks):06d}")
-        records = []
+        lengths: list[int] = []
         size = 0
         done = True
         with path.with_suffix(".text").open("wb") as file:
             for text in texts:
                 file.write(text)
                 size += len(text)
-                records.append(_describe(text, job.part.held_out))
+                lengths.append(len(text))
                 if size >= job.chunk_bytes:
                     done = False
                     break
-        np.array(records, RECORD).tofile(path.with_suffix(".records"))
-        chunks.append(Chunk(path, len(records), size))
+        np.array(lengths, np.int64).tofile(path.with_suffix(".lengths"))
+        chunks.append(Chunk(path, len(lengths), size, job.part.held_out))
     return chunks
+
+
+def describe_documents(chunk: Chunk) -> Chunk:
+    """Writes a record per document of a chunk."""
+    stops = np.cumsum(np.fromfile(chunk.path.with_suffix(".lengths"), np.int64))
+    text = chunk.path.with_suffix(".text").read_bytes()
+    records = [
+        _describe(text[start:stop], chunk.held_out)
+        for start, stop in zip(np.append(0, stops), stops, strict=False)
+    ]
+    np.array(records, RECORD).tofile(chunk.path.with_suffix(".records"))
+    chunk.path.with_suffix(".lengths").unlink()
+    return chunk
 
 
 def _texts(job: SurveyJob) -> Iterator[bytes]:

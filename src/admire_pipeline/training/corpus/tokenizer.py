@@ -95,16 +95,19 @@ class HuggingFaceTokenizer:
 
     Args:
         name: Folder or name on the Hub.
+        revision: Commit or tag on the Hub.
 
     Raises:
         CorpusError: If it cannot be loaded or has no end-of-text token.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, revision: str = "main") -> None:
         from transformers import AutoTokenizer
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(
+                name, revision=revision, trust_remote_code=False
+            )
         except Exception as error:
             raise CorpusError(
                 f"corpus.tokenizer: cannot load {name!r} ({one_line(error)}); allowed: {BYTES}, or "

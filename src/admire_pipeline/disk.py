@@ -1,4 +1,4 @@
-"""Folders that are written aside and renamed, so that a crash leaves them whole or not at all."""
+"""Files and folders that a crash leaves whole or not at all: written aside, synced, renamed."""
 
 from __future__ import annotations
 
@@ -19,3 +19,14 @@ def sync(folder: Path, files: bool = True) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a crash leaves the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)

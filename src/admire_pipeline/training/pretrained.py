@@ -1,0 +1,113 @@
+"""Checkpoints that fine-tuning starts from, checked before any compute."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from admire_pipeline.errors import UserError
+from admire_pipeline.training.corpus.errors import CorpusError, one_line
+from admire_pipeline.training.corpus.tokenizer import HuggingFaceTokenizer, load_tokenizer
+from admire_pipeline.training.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from admire_pipeline.training.corpus import Corpus
+
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json")
+_PROBE = "Naïve café: 0123456789\n\tif (x == 'y') { return <b>1</b>; }".encode()
+_SAMPLE = 1 << 20  # bytes
+
+
+def checkpoint_config(settings: ModelSettings, key: str) -> PretrainedConfig:
+    """The config of a checkpoint that has weights we read.
+
+    Args:
+        settings: `checkpoint` is set.
+        key: Where it stands in the config, for the message.
+
+    Raises:
+        UserError: If there is no checkpoint, or none in safetensors format.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(
+            str(settings.checkpoint), revision=_revision(settings), trust_remote_code=False
+        )
+        weights = _has_any(settings, _WEIGHTS)
+    except Exception as error:
+        raise UserError(
+            f"{key}: {settings.checkpoint!r} cannot be read ({one_line(error)}); "
+            "allowed: a folder or hub name with safetensors"
+        ) from error
+    if not weights:
+        # Other formats are pickles, which run code when they are read.
+        raise UserError(
+            f"{key}: {settings.checkpoint!r} has no {' or '.join(_WEIGHTS)}; "
+            "allowed: a folder or hub name with safetensors"
+        )
+    return config
+
+
+def check_tokenizer(settings: ModelSettings, corpus: Corpus, key: str) -> None:
+    """Check that the checkpoint and the corpus mean the same by a token.
+
+    A checkpoint without a tokenizer of its own is taken at its word for the end-of-text token.
+
+    Raises:
+        UserError: If they do not.
+    """
+    ours = load_tokenizer(corpus.settings.tokenizer)
+    if _has_any(settings, _TOKENIZERS):
+        try:
+            theirs = HuggingFaceTokenizer(str(settings.checkpoint), _revision(settings))
+        except CorpusError as error:
+            raise UserError(f"{key}: its tokenizer cannot be used ({error})") from error
+        same = theirs.vocabulary.eos_token_id == ours.vocabulary.eos_token_id
+        same &= theirs.encode([_PROBE])[0].tolist() == ours.encode([_PROBE])[0].tolist()
+    else:
+        end = checkpoint_config(settings, key).get_text_config().eos_token_id
+        same = ours.vocabulary.eos_token_id in (end if isinstance(end, list) else [end])
+    if not same:
+        raise UserError(
+            f"{key}: {settings.checkpoint!r} was trained on other tokens than those of "
+            f"corpus.tokenizer={corpus.settings.tokenizer!r}; allowed: the tokenizer of the "
+            "checkpoint"
+        )
+
+
+def checkpoint_identity(settings: ModelSettings) -> str:
+    """What tells one state of a checkpoint from another, on every machine.
+
+    Commit of a hub checkpoint; of a folder, names and sizes of its files and the first and last
+    1 MiB of each, since a whole 7B model would take a minute to read.
+    """
+    folder = Path(str(settings.checkpoint))
+    if not folder.is_dir():
+        config = checkpoint_config(settings, "fidelities")
+        return str(getattr(config, "_commit_hash", None) or _revision(settings))
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_SAMPLE))
+            file.seek(-min(size, _SAMPLE), os.SEEK_END)
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def _revision(settings: ModelSettings) -> str:
+    return settings.revision or "main"
+
+
+def _has_any(settings: ModelSettings, names: tuple[str, ...]) -> bool:
+    from transformers.utils.hub import has_file
+
+    place, revision = str(settings.checkpoint), _revision(settings)
+    return any(has_file(place, name, revision) for name in names)
