@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from matplotlib.figure import Figure
@@ -25,7 +28,7 @@ from admire_pipeline.tracking import Trial, TrialStatus
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.evaluation import evaluate_domains
 from admire_pipeline.training.mixing import plan_mixture
-from admire_pipeline.training.objective import score_metrics
+from admire_pipeline.training.objective import Metric, score_metrics
 from admire_pipeline.training.run import load_model, train_trial
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -77,7 +80,7 @@ def main() -> None:
         ]
         for name, mixture in mixtures.items()
     }
-    report(trials, best, scores)
+    report(trials, best, scores, unigram_score(corpus, config))
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "campaign.png"
     draw(trials, scores, config.fidelities.root).savefig(path, dpi=150)
@@ -115,16 +118,14 @@ def train_and_score(
     target = list(config.fidelities.root.values())[-1]
     training = target.training
     plan = plan_mixture(mixture, training.sequences, training.sequence_length, corpus, seed)
-    recipe = json.dumps([plan.to_dict(), target.model_dump()], sort_keys=True)
+    parts = (target, config.evaluation, config.objective)
+    recipe = json.dumps([plan.to_dict(), *(part.model_dump() for part in parts)], sort_keys=True)
     folder = PROJECT / "data" / "07_model_output" / "campaign_benchmark" / f"{name}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     known = folder / "score.json"
     if known.exists() and (found := json.loads(known.read_text()))["recipe"] == recipe:
         return float(found["score"])
-    for stale in (folder / "model").glob("*"):
-        stale.unlink()
-    if (folder / "model").exists():
-        (folder / "model").rmdir()
+    shutil.rmtree(folder / "model", ignore_errors=True)
     run = train_trial(
         target, plan.to_dict(), corpus, folder, seed, config.evaluation, lambda *_: None
     )
@@ -140,11 +141,30 @@ def train_and_score(
     return score
 
 
-def report(trials: list[Trial], best: dict[str, Any], scores: dict[str, list[float]]) -> None:
+def unigram_score(corpus: Corpus, config: Configuration) -> float:
+    """Score of a model per domain that knows how often each of its tokens occurs, and no more."""
+    metrics = []
+    for domain in corpus.validation_domains:
+        shard = corpus.validation(domain)
+        known = corpus.train_tokens(domain) if domain in corpus.domains else shard.tokens
+        counts = np.bincount(known, minlength=corpus.vocab_size) + 1.0
+        bits = -np.log2(counts / counts.sum())[shard.tokens].sum()
+        size = int(shard.bytes.sum())
+        metrics.append(Metric(f"bits_per_byte.{domain}", bits / size, 0.0, len(shard), size))
+    return score_metrics(metrics, config.objective.weights).value
+
+
+def report(
+    trials: list[Trial], best: dict[str, Any], scores: dict[str, list[float]], unigram: float
+) -> None:
     """Print the comparison."""
     paid = sum(trial.cost for trial in trials)
-    print(f"campaign  {len(trials)} trials, cost {paid:.2f} trainings of the target")  # noqa: T201
-    print(f"predicted {best['score_mean']:.4f} ± {best['score_sd']:.4f}")  # noqa: T201
+    at_target = [trial for trial in trials if trial.fidelity == best["fidelity"]]
+    top = max(at_target, key=lambda trial: trial.score or -math.inf)
+    print(f"campaign           {len(trials)} trials, cost {paid:.2f} trainings of the target")  # noqa: T201
+    print(f"best trial         {top.score:.4f} ({top.name}, of {len(at_target)} at the target)")  # noqa: T201
+    print(f"predicted          {best['score_mean']:.4f} ± {best['score_sd']:.4f}")  # noqa: T201
+    print(f"unigram            {unigram:.4f}")  # noqa: T201
     for name, values in scores.items():
         spread = statistics.stdev(values) if len(values) > 1 else float("nan")
         print(  # noqa: T201

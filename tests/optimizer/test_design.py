@@ -53,7 +53,18 @@ def test_a_restart_gives_the_same_design_and_another_seed_another() -> None:
     assert np.abs(first[1].mixture - other[1].mixture).max() > 1e-3
 
 
-def test_a_failed_point_comes_again() -> None:
+def test_seven_sizes_each_repeat_a_mixture_of_the_smallest() -> None:
+    space = make_space(4, (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0))
+    made = run_design(space, "admire", 9)
+    assert {p.fidelity for p in made} == {f"size{i}" for i in range(7)}
+    tried: set[tuple[float, ...]] = set()
+    for proposal in made:
+        if proposal.fidelity == "size0":
+            tried.add(tuple(proposal.mixture))
+        assert tuple(proposal.mixture) in tried
+
+
+def test_a_point_that_left_the_table_comes_again() -> None:
     space = make_space(4)
     made = run_design(space, "admire", 5)
     without = [*made[:1], *made[2:]]

@@ -23,6 +23,7 @@ from admire_pipeline.optimizer import (
 )
 from admire_pipeline.optimizer.acquisition import TargetMean
 from admire_pipeline.optimizer.surrogate import Surrogate
+from admire_pipeline.optimizer.trials import SAME_MIXTURE
 from tests.optimizer.tables import hill, hill_frame, make_frame, make_space
 
 SEARCH = PolicySettings(design_trials=1)
@@ -160,7 +161,7 @@ def test_pending_trials_are_not_proposed_again(name: str) -> None:
 def test_a_tried_mixture_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     # The greedy acquisition function is greatest at the first corner, which was tried.
     def greedy(_: object, space: Space, surrogate: Surrogate, __: np.ndarray) -> Iterator[object]:
-        yield 1, TargetMean(surrogate)
+        yield 1, TargetMean(surrogate), 1.0
 
     monkeypatch.setattr(bayesian.Admire, "acquisitions", greedy)
     space = make_space(2, (0.1, 1.0))
@@ -224,6 +225,38 @@ def test_a_trial_that_is_best_is_named() -> None:
     assert recommendation is not None
     assert recommendation.trial == "t6"
     np.testing.assert_allclose(recommendation.mixture, [1, 0], atol=1e-12)
+
+
+def test_the_unit_of_cost_does_not_matter() -> None:
+    dear = make_space(6, (1e3, 3.5e3, 1e4))
+    cheap = make_space(6, (0.1, 0.35, 1.0))
+    frame = hill_frame(cheap, [0] * 8 + [1] * 4 + [2] * 4)
+    policy = make_policy("admire", SEARCH)
+    one, other = propose(cheap, frame, policy, 0), propose(dear, frame, policy, 0)
+    assert one.fidelity == other.fidelity
+    np.testing.assert_array_equal(one.mixture, other.mixture)
+    assert other.acquisition_value == pytest.approx(one.acquisition_value * 1e-4)
+
+
+def test_failed_trials_tell_nothing_and_are_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    space = make_space(3)
+    frame = hill_frame(space, [0] * 6 + [1] * 2 + [2] * 2)
+    policy = make_policy("admire", SEARCH)
+    proposal = propose(space, frame, policy, 0)
+    row = {"trial": "f", "fidelity": proposal.fidelity, "status": "failed"}
+    row |= {f"mixture.d{k}": weight for k, weight in enumerate(proposal.mixture)}
+    failed = pd.concat([frame, pd.DataFrame([row])], ignore_index=True)
+    again = propose(space, failed, policy, 0)
+    assert again.fidelity != proposal.fidelity or (
+        np.abs(again.mixture - proposal.mixture).max() >= SAME_MIXTURE
+    )
+    # What was not observed, and will not be, removes no uncertainty.
+    believed: list[tuple[str, ...]] = []
+    monkeypatch.setattr(Surrogate, "believe", lambda _, trials: believed.append(trials.names))
+    propose(space, failed.assign(status=["pending", *failed["status"][1:]]), policy, 0)
+    assert believed == [("t0",)]
 
 
 def test_a_useless_cheap_size_is_avoided_in_the_end() -> None:

@@ -24,7 +24,10 @@ def losses(transfer: np.ndarray, importance: np.ndarray) -> Score:
 
 
 def ladder(seed: int, misleading: bool) -> list[Score]:
-    """Scores of three sizes: the small ones like the target (correlation 0.95) or like nothing."""
+    """Scores of three sizes: the small ones rank mixtures as the target does, or otherwise.
+
+    Over uniform mixtures their correlation with the target is above 0.98, or between -0.8 and 0.8.
+    """
     rng = np.random.default_rng([seed, 99])
     transfer = rng.gamma(0.5, 1.0, (DOMAINS, DOMAINS)) + np.diag(np.full(DOMAINS, 1.5))
     importance = rng.dirichlet(np.full(DOMAINS, 2.0))
@@ -43,10 +46,11 @@ def ladder(seed: int, misleading: bool) -> list[Score]:
     return [*small, target]
 
 
-def regret(policy_name: str, seed: int, misleading: bool) -> float:
+def regret(policy_name: str, seed: int, misleading: bool, sizes_used: int = 3) -> float:
     """Spend the budget; regret of the recommendation, 0 at the best mixture, 1 at random ones."""
-    space: Space = make_space(DOMAINS, COSTS)
-    scores = ladder(seed, misleading)
+    costs = COSTS[-sizes_used:]
+    space: Space = make_space(DOMAINS, costs)
+    scores = ladder(seed, misleading)[-sizes_used:]
     rng = np.random.default_rng(seed)
     everywhere = scores[-1](space.mixtures.sample(20_000, rng))
     noise = 0.05 * everywhere.std()
@@ -60,7 +64,7 @@ def regret(policy_name: str, seed: int, misleading: bool) -> float:
         if observed:
             table = make_frame(space, np.array(mixtures), fidelities, observed)
         proposal = propose(space, table, policy, seed)
-        if sum(COSTS[i] for i in fidelities) + proposal.cost > BUDGET + 1e-9:
+        if sum(costs[i] for i in fidelities) + proposal.cost > BUDGET + 1e-9:
             break
         mixtures.append(proposal.mixture)
         fidelities.append(sizes.index(proposal.fidelity))
@@ -73,8 +77,8 @@ def regret(policy_name: str, seed: int, misleading: bool) -> float:
     return float((best - reached) / (best - everywhere.mean()))
 
 
-def mean_regret(policy: str, misleading: bool) -> float:
-    return float(np.mean([regret(policy, seed, misleading) for seed in SEEDS]))
+def mean_regret(policy: str, misleading: bool, sizes_used: int = 3) -> float:
+    return float(np.mean([regret(policy, seed, misleading, sizes_used) for seed in SEEDS]))
 
 
 @pytest.mark.slow
@@ -84,5 +88,6 @@ def test_a_cheap_size_that_informs_beats_random_search() -> None:
 
 @pytest.mark.slow
 def test_a_cheap_size_that_misleads_does_no_great_harm() -> None:
-    # The margin is wide: part of the budget goes to finding out that the size misleads.
-    assert mean_regret("admire", True) < mean_regret("random", True) + 0.15
+    # Part of the budget goes to finding out that the sizes mislead, and three seeds leave a
+    # standard error of about 0.07.
+    assert mean_regret("admire", True) < mean_regret("admire", True, sizes_used=1) + 0.1

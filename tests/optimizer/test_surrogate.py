@@ -67,8 +67,12 @@ def test_standardise_knows_what_errors_hide() -> None:
     _, scale = standardise(inputs, scores, groups, 2, errors)
     # About the errors' size, not the thousandth by which the scores happen to differ.
     assert (scale > 0.02).all() and (scale < 0.2).all()
+    # However many they are.
+    many = np.random.default_rng(0).normal(scale=1e-3, size=(60, 5))
+    flat = standardise(many[:, :4], many[:, 4], np.zeros(60, int), 1, np.full(60, 0.1))[1]
+    assert flat[0] == pytest.approx(0.1)
     # Spread that shows above the errors is left as it is.
-    wide = 1000 * scores
+    wide = 10_000 * scores
     assert np.array_equal(
         standardise(inputs, wide, groups, 2, errors)[1], standardise(inputs, wide, groups, 2)[1]
     )
@@ -110,6 +114,19 @@ def test_correlation_with_the_target_is_learned(relation: int, low: float, high:
     fitted = fit_coregional(space, Trials.from_frame(space, frame))
     correlation = fitted.model.fidelity_kernel.correlation[0, 1].item()
     assert low < correlation < high
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sizes_that_rank_the_other_way_round_are_recognised(seed: int) -> None:
+    """From the usual start the fit ends at correlations of about -0.3 here."""
+    space = make_space(12)
+    rng = np.random.default_rng(seed)
+    fidelities = np.array([0] * 30 + [1] * 10 + [2] * 10)
+    mixtures = space.mixtures.spread(50, rng)
+    scores = hill(mixtures) * np.where(fidelities == 2, 1, -1) + 0.005 * rng.normal(size=50)
+    frame = make_frame(space, mixtures, fidelities.tolist(), scores.tolist())
+    fitted = fit_coregional(space, Trials.from_frame(space, frame))
+    assert (fitted.model.fidelity_kernel.correlation[-1, :2] < -0.7).all()
 
 
 @pytest.mark.parametrize("kind", ["noise", "another function"])
@@ -159,10 +176,12 @@ def test_predictions_follow_the_units_of_the_score(fit, scale: float, shift: flo
 
 def test_before_the_first_target_trial_its_level_is_uncertain() -> None:
     space = make_space(3)
-    seen = Trials.from_frame(space, hill_frame(space, [0] * 6))
-    fitted = fit_coregional(space, seen)
-    _, deviation = fitted.predict(space.mixtures.uniform()[None])
-    assert deviation[0] > fitted.scale
+    uniform = space.mixtures.uniform()[None]
+    for fidelities in ([0] * 2, [0] * 6, [0] * 4 + [1] * 2):
+        seen = Trials.from_frame(space, hill_frame(space, fidelities))
+        mean, deviation = fit_coregional(space, seen).predict(uniform)
+        # Of `hill_frame`: each size is lower by one than the next.
+        assert abs(mean[0] - hill(uniform)[0]) < 2 * deviation[0]
 
 
 @pytest.mark.parametrize("fit", [fit_coregional, fit_multifidelity, fit_target])

@@ -50,12 +50,12 @@ def test_the_last_fidelity_is_the_target(space: Space) -> None:
 
 
 def test_table_follows_the_space(space: Space) -> None:
-    """A failed trial is not tried again: it counts as one without a score."""
+    """A failed trial stays in it: it is not tried again."""
     failed = replace(OBSERVED, run_id="2" * 32, status=TrialStatus.FAILED, score=None)
     pending = replace(OBSERVED, run_id="3" * 32, status=TrialStatus.PENDING, score=None)
     table = tabulate_trials([OBSERVED, failed, pending], space, RECIPES)
     assert table["trial"].tolist() == ["1" * 32, "2" * 32, "3" * 32]
-    assert table["status"].tolist() == ["observed", "pending", "pending"]
+    assert table["status"].tolist() == ["observed", "failed", "pending"]
     assert table[["mixture.a", "mixture.b"]].to_numpy().tolist() == [[0.25, 0.75]] * 3
     assert table["score"].isna().tolist() == [False, True, True]
 

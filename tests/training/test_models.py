@@ -137,9 +137,7 @@ def saved(corpus: Corpus, folder: Path, **config: Any) -> ModelSettings:
 def test_pickled_weights_are_refused_before_any_compute(corpus: Corpus, tmp_path: Path) -> None:
     saved(corpus, tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-    with pytest.raises(
-        UserError, match=r"fidelities\.x\.model\.checkpoint: .* has no model\.safe"
-    ):
+    with pytest.raises(UserError, match=r"fidelities\.x\.model\.checkpoint: .* has no model\.safe"):
         check_model(fidelity(checkpoint=str(tmp_path)), "fidelities.x")
 
 

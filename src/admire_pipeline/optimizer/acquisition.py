@@ -81,24 +81,22 @@ class TargetMean(AcquisitionFunction):
 
 
 class MaxValueEntropy(AcquisitionFunction):
-    """Information about the maximum at the target per unit cost (Takeno et al. 2020).
+    """Information about the maximum at the target from one trial (Takeno et al. 2020).
 
     Args:
         surrogate: The fitted model.
         fidelity: Position of the fidelity at which mixtures are tried.
         maxima: ``s`` draws of the standardised maximum at the target.
-        cost: Cost of a trial at this fidelity.
     """
 
-    def __init__(self, surrogate: Surrogate, fidelity: int, maxima: Tensor, cost: float) -> None:
+    def __init__(self, surrogate: Surrogate, fidelity: int, maxima: Tensor) -> None:
         super().__init__(surrogate.model)
         self.surrogate = surrogate
         self.fidelity = fidelity
         self.maxima = maxima
-        self.cost = cost
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: N803
-        """Evaluate mixtures ``b x 1 x K``, in nats per unit cost."""
+        """Evaluate mixtures ``b x 1 x K``, in nats."""
         encode, target = self.surrogate.encode, self.surrogate.target
         both = torch.cat([encode(X, self.fidelity), encode(X, target)], dim=-2)
         posterior = self.surrogate.posterior(both)
@@ -107,4 +105,4 @@ class MaxValueEntropy(AcquisitionFunction):
         deviation = covariance[..., 1, 1].clamp_min(1e-12).sqrt()
         correlation = covariance[..., 0, 1] / (observed.sqrt() * deviation)
         gap = (self.maxima - posterior.mean[..., 1, :]) / deviation.unsqueeze(-1)
-        return information_gain(gap, correlation.unsqueeze(-1)).mean(dim=-1) / self.cost
+        return information_gain(gap, correlation.unsqueeze(-1)).mean(dim=-1)

@@ -15,7 +15,7 @@ from botorch.sampling import SobolQMCNormalSampler
 from admire_pipeline.optimizer.acquisition import MaxValueEntropy, TargetMean, sample_maxima
 from admire_pipeline.optimizer.design import next_design_point
 from admire_pipeline.optimizer.policy import Policy, Proposal, Recommendation, trial_rng
-from admire_pipeline.optimizer.search import candidates, maximise
+from admire_pipeline.optimizer.search import Ranking, candidates, maximise
 from admire_pipeline.optimizer.space import Space
 from admire_pipeline.optimizer.surrogate import (
     Surrogate,
@@ -45,13 +45,16 @@ class BayesianPolicy(Policy):
     @abstractmethod
     def acquisitions(
         self, space: Space, surrogate: Surrogate, candidates: np.ndarray
-    ) -> Iterator[tuple[int, AcquisitionFunction]]:
+    ) -> Iterator[tuple[int, AcquisitionFunction, float]]:
         """Yield fidelity positions, each with the acquisition function of trials there.
+
+        The third item is what its values are divided by to compare fidelities. It is no part of
+        the function: a climb must not depend on the unit of cost.
 
         Args:
             space: The campaign's space.
             surrogate: The fitted model, pending trials accounted for.
-            candidates: ``n x K`` mixtures that cover the simplex.
+            candidates: ``n x K`` mixtures that cover the simplex and the best of it closely.
         """
 
     def propose(self, space: Space, trials: Trials, seed: int) -> Proposal:
@@ -64,15 +67,20 @@ class BayesianPolicy(Policy):
         rng = trial_rng(seed, trials)
         with _torch_seed(rng):
             surrogate = self.fit(space, seen)
-            points = _cover(space, surrogate, seen, rng)
-            surrogate.believe(trials.where(~trials.observed))
+            points = _best_predicted(space, surrogate, seen, rng).mixtures
+            near = candidates(space.mixtures, points[:_INCUMBENTS], _CANDIDATES, rng)
+            points = np.vstack([points, near])
+            surrogate.believe(trials.where(trials.pending))
             best: tuple[float, np.ndarray, int] | None = None
-            for fidelity, acquisition in self.acquisitions(space, surrogate, points):
+            for fidelity, acquisition, cost in self.acquisitions(space, surrogate, points):
                 ranking = maximise(acquisition, space.mixtures, points)
                 new = (not trials.holds(mixture, fidelity) for mixture in ranking.mixtures)
                 index = next((i for i, is_new in enumerate(new) if is_new), None)
-                if index is not None and (best is None or ranking.values[index] > best[0]):
-                    best = (float(ranking.values[index]), ranking.mixtures[index], fidelity)
+                if index is None:
+                    continue
+                value = float(ranking.values[index]) / cost
+                if best is None or value > best[0]:
+                    best = (value, ranking.mixtures[index], fidelity)
         if best is None:
             # No mixture is left to try (the bounds leave hardly any): repeat at the target.
             best = (0.0, points[0], surrogate.target)
@@ -95,8 +103,7 @@ class BayesianPolicy(Policy):
         rng = trial_rng(seed, trials)
         with _torch_seed(rng):
             surrogate = self.fit(space, seen)
-            points = _cover(space, surrogate, seen, rng)
-            best = maximise(TargetMean(surrogate), space.mixtures, points).mixtures[0]
+            best = _best_predicted(space, surrogate, seen, rng).mixtures[0]
         tried = seen.feasible(space)
         if len(tried):
             means, _ = surrogate.predict(np.vstack([best[None], tried.mixtures]))
@@ -125,11 +132,11 @@ class Admire(BayesianPolicy):
 
     def acquisitions(
         self, space: Space, surrogate: Surrogate, candidates: np.ndarray
-    ) -> Iterator[tuple[int, AcquisitionFunction]]:
-        """Yield the information about the target's maximum per unit cost, for each fidelity."""
+    ) -> Iterator[tuple[int, AcquisitionFunction, float]]:
+        """Yield the information about the target's maximum and the cost of each fidelity."""
         maxima = sample_maxima(surrogate, torch.from_numpy(candidates), _MAXIMA)
         for position, fidelity in enumerate(space.fidelities):
-            yield position, MaxValueEntropy(surrogate, position, maxima, fidelity.cost)
+            yield position, MaxValueEntropy(surrogate, position, maxima), fidelity.cost
 
 
 class AdmireMfbo(Admire):
@@ -154,22 +161,23 @@ class AdmireBo(BayesianPolicy):
 
     def acquisitions(
         self, space: Space, surrogate: Surrogate, candidates: np.ndarray
-    ) -> Iterator[tuple[int, AcquisitionFunction]]:
+    ) -> Iterator[tuple[int, AcquisitionFunction, float]]:
         """Yield the logarithm of the expected improvement at the target."""
         sampler = SobolQMCNormalSampler(torch.Size([_SAMPLES]), seed=0)
         best = surrogate.model.train_targets.max()
-        yield surrogate.target, qLogExpectedImprovement(surrogate.model, best, sampler)
+        yield surrogate.target, qLogExpectedImprovement(surrogate.model, best, sampler), 1.0
 
 
-def _cover(
+def _best_predicted(
     space: Space, surrogate: Surrogate, seen: Trials, rng: np.random.Generator
-) -> np.ndarray:
-    """Return candidates all over the simplex, denser near the best trials (``n x K``)."""
+) -> Ranking:
+    """Rank mixtures all over the simplex, the climbed maxima first, by the target's mean."""
     around = seen.feasible(space).mixtures
     if len(around):
         means, _ = surrogate.predict(around)
         around = around[np.argsort(-means, kind="stable")[:_INCUMBENTS]]
-    return candidates(space.mixtures, around, _CANDIDATES, rng)
+    cover = candidates(space.mixtures, around, _CANDIDATES, rng)
+    return maximise(TargetMean(surrogate), space.mixtures, cover)
 
 
 def _recommendation(

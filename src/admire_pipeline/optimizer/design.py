@@ -13,12 +13,12 @@ def next_design_point(
 ) -> tuple[np.ndarray, int]:
     """Return the first point of the campaign's design that no trial holds yet.
 
-    The design depends on the seed alone, and a point that failed and left the table comes again,
-    so a restarted campaign and workers that run at once keep to one design.
+    The design depends on the seed alone, and a point that left the table (it failed under another
+    recipe) comes again, so a restarted campaign and workers that run at once keep to one design.
 
     Args:
         space: The campaign's space.
-        trials: All trials so far, pending ones included.
+        trials: All trials so far, pending and failed ones included.
         seed: Seed of the campaign.
         target_only: Put every point at the target.
 
@@ -39,12 +39,12 @@ def _ladder(length: int, target: int) -> list[tuple[int, int]]:
     """Spread ``length`` design points over fidelities, as (mixture, fidelity) positions.
 
     New mixtures go to the smallest size, where they are cheap. The first one, the uniform mixture,
-    is repeated at the target after two trials, as the mark to beat, and one more is repeated at
-    each size in between, which ties the sizes together.
+    is repeated at the target after two trials, as the mark to beat, and the two after it are
+    repeated in turns at the sizes in between, which ties the sizes together.
     """
     points = [(i, 0) for i in range(length)]
     if target > 0:
         points.insert(2, (0, target))
     for fidelity in range(1, target):
-        points.insert(3 + fidelity, (fidelity, fidelity))
+        points.insert(3 + fidelity, (2 - fidelity % 2, fidelity))
     return points[:length]

@@ -15,6 +15,7 @@ from admire_pipeline.optimizer.surrogate import quiet
 
 _RESTARTS = 4
 _ITERATIONS = 50
+_TOLERANCE = 1e-9  # absolute; the gains late in a campaign are far below scipy's own 1e-6
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def maximise(
                 num_restarts=len(starts),
                 batch_initial_conditions=starts.unsqueeze(-2),
                 equality_constraints=[(domains, torch.ones(len(space), dtype=starts.dtype), 1.0)],
-                options={"batch_limit": 1, "maxiter": _ITERATIONS},
+                options={"batch_limit": 1, "maxiter": _ITERATIONS, "ftol": _TOLERANCE},
                 return_best_only=False,
                 retry_on_optimization_warning=False,
             )

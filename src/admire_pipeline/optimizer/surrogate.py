@@ -70,6 +70,8 @@ class Surrogate:
         noise: Variance of the observation noise of each fidelity (``M``), standardised.
         location: Score at the target that the model calls 0.
         scale: Difference between scores at the target that the model calls 1.
+        location_sd: Standard deviation of the location: what a target without trials scores is not
+            known from the smaller sizes, only which mixtures score better there.
     """
 
     model: ExactGP
@@ -77,6 +79,7 @@ class Surrogate:
     noise: tuple[float, ...]
     location: float
     scale: float
+    location_sd: float = 0.0
 
     @property
     def target(self) -> int:
@@ -101,7 +104,8 @@ class Surrogate:
             posterior = self.posterior(inputs.unsqueeze(-2))
             mean = posterior.mean.reshape(-1).numpy()
             deviation = posterior.variance.clamp_min(0).sqrt().reshape(-1).numpy()
-        return self.location + self.scale * mean, self.scale * deviation
+        deviation = np.hypot(self.scale * deviation, self.location_sd)
+        return self.location + self.scale * mean, deviation
 
     def believe(self, pending: Trials) -> None:
         """Take the predictions for pending trials as their scores (the kriging believer).
@@ -144,7 +148,7 @@ def standardise(
     sum of squares over that of their inputs, times the variance of the inputs of uniformly drawn
     mixtures. Each group's is shrunk to that of all, which weighs as much as one such mixture. A
     group without scores has the level of the nearest one. Scores that differ by less than their
-    standard errors say nothing of the spread, so it is at least the errors' size.
+    standard errors say nothing of the spread, so it is at least the errors' root mean square.
 
     Args:
         inputs: ``n x K`` square roots of weights (less a constant).
@@ -171,10 +175,11 @@ def standardise(
     if pooled * typical <= (1e-9 * level) ** 2:
         # All scores are equal up to round-off: their spread is unknown, their level is all we have.
         pooled = (level if level > 0 else 1.0) ** 2 / typical
-    if errors is not None and np.isfinite(errors).any():
-        pooled = max(pooled, float(np.nanmean(errors**2)) / typical)
     slopes = (of_scores + pooled * typical) / (of_inputs + typical)
-    return location, np.sqrt(slopes * typical)
+    scale = np.sqrt(slopes * typical)
+    if errors is not None and np.isfinite(errors).any():
+        scale = np.maximum(scale, math.sqrt(np.nanmean(errors**2)))
+    return location, scale
 
 
 def _squares(values: np.ndarray) -> float:
@@ -195,11 +200,21 @@ def fit_coregional(space: Space, seen: Trials) -> Surrogate:
     location, scale = standardise(
         inputs[:, :-1].numpy(), seen.scores, seen.fidelities, count, seen.score_errors
     )
-    scores = (seen.scores - location[seen.fidelities]) / scale[seen.fidelities]
-    model = CoregionalGP(inputs, torch.from_numpy(scores), count)
-    _fit(model)
+    scores = torch.from_numpy((seen.scores - location[seen.fidelities]) / scale[seen.fidelities])
+    # Two climbs: from one, sizes that rank mixtures the other way round are taken for unrelated.
+    models = [CoregionalGP(inputs, scores, count) for _ in range(min(2, count))]
+    for model in models[1:]:
+        model.fidelity_kernel.oppose()
+    for model in models:
+        _fit(model)
+    model = max(models, key=_log_posterior)
     noise = tuple(model.likelihood.noise.tolist())
-    return Surrogate(model, encode, noise, float(location[-1]), float(scale[-1]))
+    unknown = 0.0
+    if not (seen.fidelities == count - 1).any():
+        # As far as the sizes seen are apart; one size alone leaves all of its level in doubt.
+        levels = [location[i] for i in np.unique(seen.fidelities)]
+        unknown = float(np.ptp(levels) if len(levels) > 1 else abs(levels[0]))
+    return Surrogate(model, encode, noise, float(location[-1]), float(scale[-1]), unknown)
 
 
 def fit_multifidelity(space: Space, seen: Trials) -> Surrogate:
@@ -209,7 +224,8 @@ def fit_multifidelity(space: Space, seen: Trials) -> Surrogate:
         space: The campaign's space.
         seen: At least one observed trial, at any fidelity.
     """
-    ratios = [min(1.0, fidelity.cost / space.target.cost) for fidelity in space.fidelities]
+    # The kernel is for fidelities up to 1, the target; a size as dear as the target is not it.
+    ratios = [min(0.99, size.cost / space.target.cost) for size in space.fidelities[:-1]] + [1.0]
     encode = Encoding(roots=False, column=tuple(ratios))
     inputs, scores, location, scale = _pooled(encode, seen)
     fidelity = [inputs.shape[-1] - 1]
@@ -257,3 +273,12 @@ def _fit(model: ExactGP) -> None:
             fit_gpytorch_mll(likelihood, optimizer_kwargs=options, max_attempts=_FIT_ATTEMPTS)
         except ModelFittingError:
             likelihood.eval()
+
+
+def _log_posterior(model: ExactGP) -> float:
+    """Log density of a model's hyperparameters given its data, up to a constant, per trial."""
+    density = ExactMarginalLogLikelihood(model.likelihood, model).train()
+    with torch.no_grad(), quiet():
+        value = density(model(*model.train_inputs), model.train_targets, *model.train_inputs)
+    density.eval()
+    return float(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MIXTURE_PREFIX = "mixture."
-STATUSES = ("observed", "pending")
+STATUSES = ("observed", "pending", "failed")
 
 # Mixtures that differ by less in every weight (0.1 percentage points) train the same model.
 SAME_MIXTURE = 1e-3
@@ -29,8 +29,10 @@ class Trials:
         names: ``n`` trial ids.
         mixtures: ``n x K`` weights.
         fidelities: ``n`` int64 positions in ``Space.fidelities``.
-        observed: ``n`` booleans; the other trials are pending.
-        scores: ``n`` scores, NaN where pending.
+        observed: ``n`` booleans.
+        pending: ``n`` booleans; trials neither observed nor pending have failed: they tell
+            nothing, and are not tried again.
+        scores: ``n`` scores, NaN unless observed.
         score_errors: ``n`` standard errors of the scores, NaN where unknown.
     """
 
@@ -38,6 +40,7 @@ class Trials:
     mixtures: np.ndarray
     fidelities: np.ndarray
     observed: np.ndarray
+    pending: np.ndarray
     scores: np.ndarray
     score_errors: np.ndarray
 
@@ -47,9 +50,9 @@ class Trials:
 
         Args:
             space: The campaign's space.
-            frame: One row a trial with columns ``trial``, ``fidelity``, ``status`` (observed or
-                pending), ``score``, optionally ``score_se``, and ``mixture.<domain>`` for every
-                domain. Other columns are ignored. A frame without rows needs no columns.
+            frame: One row a trial with columns ``trial``, ``fidelity``, ``status`` (observed,
+                pending or failed), ``score``, optionally ``score_se``, and ``mixture.<domain>`` for
+                every domain. Other columns are ignored. A frame without rows needs no columns.
 
         Returns:
             The trials in the table's order.
@@ -66,7 +69,8 @@ class Trials:
             raise ValueError(f"trials: {repeated[0]!r} occurs twice")
         order = [fidelity.name for fidelity in space.fidelities]
         fidelities = _codes("fidelity", frame["fidelity"], order)
-        observed = _codes("status", frame["status"], STATUSES) == 0
+        status = _codes("status", frame["status"], STATUSES)
+        observed, pending = status == 0, status == 1
         scores = frame["score"].to_numpy(dtype=np.float64)
         if bad := [names[i] for i in np.flatnonzero(observed & ~np.isfinite(scores))]:
             raise ValueError(f"trials: score of observed trial {bad[0]!r} is not a finite number")
@@ -76,18 +80,19 @@ class Trials:
         if bad := [names[i] for i in np.flatnonzero(~simplex)]:
             raise ValueError(f"trials: mixture of {bad[0]!r} must be non-negative and sum to 1")
         errors = frame.reindex(columns=["score_se"])["score_se"].to_numpy(dtype=np.float64)
+        errors = np.where(np.isfinite(errors) & (errors >= 0), errors, np.nan)
         scores = np.where(observed, scores, np.nan)
-        return cls(names, np.clip(mixtures, 0, 1), fidelities, observed, scores, errors)
+        return cls(names, np.clip(mixtures, 0, 1), fidelities, observed, pending, scores, errors)
 
     def __len__(self) -> int:
-        """Return the number of trials, pending ones included."""
+        """Return the number of trials, pending and failed ones included."""
         return len(self.names)
 
     def where(self, keep: np.ndarray) -> Trials:
         """Return the trials (in order) for which ``keep`` (``n`` booleans) is true."""
         names = tuple(np.array(self.names, dtype=object)[keep])
-        arrays = (self.mixtures, self.fidelities, self.observed, self.scores, self.score_errors)
-        return Trials(names, *(array[keep] for array in arrays))
+        arrays = {field.name: getattr(self, field.name)[keep] for field in fields(self)[1:]}
+        return Trials(names, **arrays)
 
     def feasible(self, space: Space) -> Trials:
         """Leave out trials beyond the bounds, made before these were set, and clean the rest."""
@@ -96,7 +101,7 @@ class Trials:
         return replace(kept, mixtures=space.mixtures.project(kept.mixtures))
 
     def holds(self, mixture: np.ndarray, fidelity: int) -> bool:
-        """Tell whether some trial, observed or pending, is this mixture (``K``) at this size."""
+        """Tell whether some trial, whatever came of it, is this mixture (``K``) at this size."""
         at = self.mixtures[self.fidelities == fidelity]
         return bool(np.any(np.all(np.abs(at - mixture) < SAME_MIXTURE, axis=1)))
 

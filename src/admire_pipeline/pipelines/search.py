@@ -59,8 +59,6 @@ def tabulate_trials(
 ) -> pd.DataFrame:
     """The trials as the optimizer's table, one row each.
 
-    A failed trial stands in it as a pending one: no score, and no reason to try the same again.
-
     Args:
         trials: The history.
         space: The campaign's space.
@@ -95,7 +93,7 @@ def tabulate_trials(
             {
                 "trial": trial.run_id,
                 "fidelity": trial.fidelity,
-                "status": str(TrialStatus.PENDING if failed else trial.status),
+                "status": str(trial.status),
                 "score": trial.score,
                 "score_se": trial.score_standard_error,
                 "cost": trial.cost,
