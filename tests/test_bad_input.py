@@ -18,6 +18,15 @@ FINE_TUNING = "fidelities.nano.training"
 # file, dotted key, value (None removes the key), what the line must say
 CONFIG_FAULTS: list[tuple[str, str, Any, str]] = [
     ("parameters.yml", "campaing", {}, r"campaing: unknown key; did you mean 'campaign'\?"),
+    ("parameters.yml", "corpus", {}, r"corpus: it is no parameter; allowed: an entry of catalog"),
+    (
+        "catalog.yml",
+        "corpsu",
+        {"type": "admire_pipeline.training.catalog.CorpusDataset", "filepath": "x"},
+        r"catalog\.corpsu: a second corpus; allowed: one, by the name 'corpus'",
+    ),
+    ("parameters.yml", "campaign.heartbeat_timeout", 1e300, r"heartbeat_timeout: 1e\+300 .* less"),
+    ("parameters.yml", "fidelities.nano.cost", 7, r"fidelities: cost of nano is 7, .* small 1;"),
     ("parameters.yml", "campaign.buget", 3, r"campaign\.buget: unknown key; did you mean 'budget'"),
     (
         "parameters.yml",
@@ -104,6 +113,10 @@ CONFIG_FAULTS: list[tuple[str, str, Any, str]] = [
         r"search: .*no feasible mixture: upper bounds sum to 0\.6",
     ),
     ("parameters.yml", "search.bounds", {"letters": [0.5, 0.2]}, r"search: .*letters.*0\.5"),
+    *[
+        ("parameters.yml", "search.bounds", {"letters": bound}, r"bounds\.letters: .* \[least w")
+        for bound in ([0.1], [0.1, 0.2, 0.3], 0.5, {})
+    ],
     ("parameters.yml", "search.bounds", {"leters": [0.1, 0.2]}, r"search: .*leters.*letters"),
     (
         "catalog.yml",
@@ -150,6 +163,18 @@ TEXT_FAULTS: list[tuple[str, str, Any, str]] = [
         "corpus.domains.letters.path",
         "data/01_raw/leters.txt",
         r"corpus\.domains\.letters\.path: .*leters\.txt",
+    ),
+    (
+        "catalog.yml",
+        "corpus.filepath",
+        "data/01_raw/letters.txt",
+        r"corpus\.filepath: cannot write",
+    ),
+    (
+        "parameters.yml",
+        "evaluation.max_bytes",
+        1,
+        r"evaluation\.max_bytes: 1 bytes of corpus\.domains\.\w+ are \d+ tokens; allowed: at least",
     ),
     (
         "catalog.yml",
@@ -204,17 +229,83 @@ def test_tracking_uri_of_the_environment(project: Project, monkeypatch: pytest.M
     assert_one_line(project, r"campaign\.tracking_uri: cannot use 'nonsense://x'")
 
 
-def test_unknown_pipeline(project: Project) -> None:
-    result = project.kedro("run", "--pipelines=admire_stp")
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--pipelines=admire_stp", "--pipelines: unknown 'admire_stp'; did you mean 'admire_step'"),
+        ("--pipeline=admire_stp", "--pipeline: unknown 'admire_stp'; did you mean 'admire_step'"),
+        ("--nodes=train", "--pipelines: .*train"),
+        ("--tags=gpu", "--pipelines: .*no nodes"),
+        ("--to-outputs=scores", "--pipelines: .*scores"),
+        ("--namespaces=x", "--pipelines: .*namespace"),
+        ("--runner=ParallelRunner", "--runner: 'ParallelRunner' would work .* allowed: Sequential"),
+        ("--runner=nope", "--runner: 'nope' would work .* allowed: SequentialRunner"),
+    ],
+)
+def test_faulty_arguments(project: Project, argument: str, message: str) -> None:
+    result = project.kedro("run", argument)
     assert result.exit_code == 1
-    assert "Error: --pipelines: unknown 'admire_stp'; did you mean 'admire_step'?" in result.output
-
-
-def test_parallel_runner(project: Project) -> None:
-    result = project.kedro("run", "--pipelines=admire_step", "--runner=ParallelRunner")
-    assert result.exit_code == 1
-    assert result.output.startswith("Error: --runner: 'ParallelRunner' would")
+    assert re.match(f"Error: {message}", result.output), result.output
+    assert result.output.count("\n") == 1
     assert project.runs() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        ("parameters.yml", "campaign.budget", 0),
+        ("parameters.yml", "evaluation.batch_size", 4000),
+        ("parameters.yml", "campaign.tracking_uri", "sqlite:////proc/none.db"),
+    ],
+)
+def test_one_line_in_a_terminal(project: Project, file: str, key: str, value: Any) -> None:
+    """In a process of its own, where log lines are seen too."""
+    project.set(file, key, value)
+    process = project.start("run", "--pipelines=admire_step")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    lines = [line for line in output.splitlines() if " INFO " not in line]
+    assert len(lines) == 1 and lines[0].startswith("Error: "), output
+
+
+def test_missing_outputs_without_an_open_trial(project: Project) -> None:
+    result = project.kedro("run", "--pipelines=admire_step", "--only-missing-outputs")
+    assert result.exit_code == 0, result.output
+    (run,) = project.runs()
+    assert run.info.status == "FINISHED"
+
+
+def test_password_of_the_server_is_not_shown(
+    project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:se/cret@127.0.0.1:9")
+    result = project.kedro("run", "--pipelines=admire_step")
+    assert result.exit_code == 1
+    assert "cret" not in result.output + caplog.text
+
+
+@pytest.mark.parametrize("stage", ["data_mixing", "fine_tuning", "evaluation", "bo_update"])
+def test_changed_recipe_ends_any_stage_before_it_begins(project: Project, stage: str) -> None:
+    stages = ["proposal", "data_mixing", "fine_tuning", "evaluation", "bo_update"]
+    for before in stages[: stages.index(stage)]:
+        assert project.kedro("run", f"--pipelines={before}").exit_code == 0
+    project.set("parameters.yml", "objective.weights", {"bits_per_byte.letters": 1})
+    result = project.kedro("run", f"--pipelines={stage}")
+    assert result.exit_code == 1
+    assert "Error: campaign.name: its trial trial-001-nano was made with" in result.output
+    (run,) = project.runs()
+    assert "score" not in run.data.metrics
+    project.set("parameters.yml", "objective.weights", None)
+    assert project.kedro("run", "--pipelines=admire_step").exit_code == 0
+    (run,) = project.runs()
+    assert run.info.status == "FINISHED"
+
+
+def test_trials_can_be_given_up_whatever_else_is_wrong(project: Project) -> None:
+    assert project.kedro("run", "--pipelines=proposal").exit_code == 0
+    project.set("parameters.yml", "fidelities.nano.cost", -1)
+    assert project.kedro("admire", "abandon").output == "trial-001-nano is given up\n"
 
 
 def test_unreachable_server(project: Project) -> None:

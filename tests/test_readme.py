@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
@@ -32,6 +33,24 @@ def test_library_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (example,) = (block for block in blocks("python") if "make_policy" in block)
     exec(example, {})
     assert "Proposal(mixture=array(" in capsys.readouterr().out
+
+
+def test_commands_are_known() -> None:
+    from admire_pipeline.cli import cli
+    from admire_pipeline.pipeline_registry import register_pipelines
+
+    known = register_pipelines()
+    group = cli.commands["admire"]
+    assert isinstance(group, click.Group)
+    shown = re.findall(r"^(?:kedro|`kedro) .*|`kedro [^`]+`", README, flags=re.MULTILINE)
+    assert len(shown) > 5
+    for line in shown:
+        words = line.strip("`").split("#")[0].split()[1:]
+        if words[0] == "admire":
+            command = group.commands[words[1].strip("`")]
+            command.make_context("x", [word.strip("`") for word in words[2:]])
+        else:
+            assert words[0] == "run" and words[1].split("=")[1].strip("`") in known
 
 
 def test_files_and_commands_exist() -> None:

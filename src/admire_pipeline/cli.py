@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,14 +38,12 @@ def _one_line_errors(verbose: bool) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise click.ClickException(
-            "interrupted; the same command finishes the open trial"
-        ) from None
+        raise click.ClickException("interrupted") from None
     except Exception as error:
         if (over := find_cause(error, CampaignOver)) is not None:
             click.echo(over)
             return
-        known = find_cause(error, UserError) or _tracking_error(error)
+        known = find_cause(error, UserError) or _outside_error(error)
         if known is None or verbose:
             raise
         raise click.ClickException(" ".join(str(known).split())) from None
@@ -54,15 +53,17 @@ def _one_line_errors(verbose: bool) -> Iterator[None]:
 @verbose_option
 def run(verbose: bool, **arguments: Any) -> None:
     """Run a pipeline; a whole step ends by printing its trial."""
+    option = "--pipelines"
     if arguments["pipeline"] and not arguments["pipelines"]:
         # Both spellings are ours to support; kedro warns at length of the older one.
+        option = "--pipeline"
         arguments["pipelines"] = [arguments.pop("pipeline")]
         arguments["pipeline"] = None
     with _one_line_errors(verbose):
-        _check_pipelines(arguments["pipelines"])
+        _check_nodes(option, arguments)
         outputs = kedro_run.callback(**arguments)  # type: ignore[misc]
-        if "step_report" in outputs:
-            _print_report(outputs["step_report"])
+        if "finished_step" in outputs:
+            _print_report(outputs["finished_step"])
 
 
 @cli.group()
@@ -140,34 +141,62 @@ def abandon(env: str | None, verbose: bool) -> None:
         store = _campaign_store(env)
         trial = store.current()
         store.fail("abandoned by the user")
-        click.echo(f"{trial.name} is given up")
+        kept = trial.score is not None
+        click.echo(f"{trial.name} is {'evaluated: its score stays' if kept else 'given up'}")
 
 
 def _run_step(env: str | None, params: dict[str, Any]) -> Any:
     from kedro.framework.project import settings
 
     with settings.SESSION_CLASS.create(env=env, runtime_params=params) as session:
-        return session.run(pipeline_names=["admire_step"])["step_report"]
+        return session.run(pipeline_names=["admire_step"])["finished_step"]
 
 
-def _tracking_error(error: Exception) -> UserError | None:
-    """What to say when the tracking server went away in mid-step."""
+def _outside_error(error: Exception) -> UserError | None:
+    """What to say when the tracking server or the disk failed in mid-step."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
 
-    for kind in (MlflowException, RequestException):
+    from admire_pipeline.tracking.server import without_secrets
+
+    for what, kind in (
+        ("tracking server", MlflowException),
+        ("tracking server", RequestException),
+        ("files", OSError),
+    ):
         if (cause := find_cause(error, kind)) is not None:
-            line = (str(cause).splitlines() or [""])[0]
-            return UserError(f"tracking server: {line}; the same command finishes the open trial")
+            line = without_secrets((str(cause).splitlines() or [""])[0])
+            return UserError(f"{what}: {line}; once that is mended, the same command goes on")
     return None
 
 
-def _check_pipelines(names: Sequence[str]) -> None:
+def _check_nodes(option: str, arguments: Mapping[str, Any]) -> None:
+    """Check the names of pipelines, nodes, tags and datasets before anything is loaded."""
     from kedro.framework.project import pipelines
+    from kedro.pipeline import Pipeline
 
+    names = arguments["pipelines"] or ["__default__"]
     for name in names:
         if name not in pipelines:
-            raise UserError(f"--pipelines: unknown {name!r}; {suggest(name, pipelines)}")
+            raise UserError(f"{option}: unknown {name!r}; {suggest(name, pipelines)}")
+    try:
+        sum((pipelines[name] for name in names), Pipeline([])).filter(
+            tags=arguments["tags"],
+            from_nodes=arguments["from_nodes"],
+            to_nodes=arguments["to_nodes"],
+            node_names=arguments["node_names"],
+            from_inputs=arguments["from_inputs"],
+            to_outputs=arguments["to_outputs"],
+            node_namespaces=arguments["namespaces"],
+        )
+    except ValueError as error:
+        raise UserError(f"{option}: {error}") from None
+    runner = arguments["runner"]
+    if runner and not runner.endswith("SequentialRunner"):
+        raise UserError(
+            f"--runner: {runner!r} would work on one trial in several places; "
+            "allowed: SequentialRunner"
+        )
 
 
 def _print_report(report: Any) -> None:
@@ -180,11 +209,17 @@ def _print_report(report: Any) -> None:
 
 
 def _campaign_store(env: str | None) -> CampaignStore:
+    """The store alone: a fault elsewhere in the config must not hide the trials."""
     from kedro.framework.project import settings
+    from kedro.utils import find_kedro_project
 
+    from admire_pipeline.tracking import CampaignSettings
     from admire_pipeline.tracking.store import CampaignStore
+    from admire_pipeline.validation import validate_settings
 
-    with settings.SESSION_CLASS.create(env=env) as session:
-        context = session.load_context()
-        parameters = context.params
-        return CampaignStore(parameters["campaign"], context.project_path, {"campaign": {}})
+    project = find_kedro_project(Path.cwd())
+    conf = project / settings.CONF_SOURCE
+    loader = settings.CONFIG_LOADER_CLASS(str(conf), env=env, **settings.CONFIG_LOADER_ARGS)
+    campaign = loader["parameters"].get("campaign")
+    checked = validate_settings(CampaignSettings, campaign, "campaign")
+    return CampaignStore(checked, project, {"campaign": {}})

@@ -25,7 +25,8 @@ class CampaignHooks:
 
     def __init__(self) -> None:
         self._store: Any = None
-        self._started: dict[str, float] = {}
+        self._name = ""
+        self._mark = 0.0
         self._seconds: dict[str, float] = {}
 
     @hook_impl
@@ -41,12 +42,13 @@ class CampaignHooks:
             # Broken YAML, an environment that is not there, a file that is a list: kedro and
             # OmegaConf raise whatever they meet.
             raise UserError(f"conf: {error}") from error
+        if isinstance(parameters, dict) and CORPUS in parameters:
+            raise UserError(f"{CORPUS}: it is no parameter; allowed: an entry of catalog.yml")
         config = check_configuration(parameters, entry)
         resolved = config.model_dump(
             mode="json", exclude={"campaign": {"tracking_uri", "server_timeout"}}
         )
         self._store = CampaignStore(config.campaign, context.project_path, resolved)
-        self._seconds = {}
 
     @hook_impl
     def after_catalog_created(self, catalog: Any, conf_catalog: dict[str, Any]) -> None:
@@ -64,37 +66,37 @@ class CampaignHooks:
             if isinstance(dataset, CampaignDataset):
                 dataset.bind(self._store)
             elif isinstance(dataset, CorpusDataset):
+                if name != CORPUS:
+                    raise UserError(
+                        f"catalog.{name}: a second corpus; allowed: one, by the name {CORPUS!r}"
+                    )
                 dataset.look_in(self._store.project)
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
         """Reach the tracking server before any compute is spent."""
-        if "ParallelRunner" in str(run_params["runner"]):
+        runner = run_params["runner"]
+        if runner is not None and "SequentialRunner" not in str(runner):
             raise UserError(
-                "--runner: 'ParallelRunner' would work on one trial in several processes; allowed: "
-                "SequentialRunner, ThreadRunner"
+                f"--runner: {runner} would work on one trial in several places; "
+                "allowed: SequentialRunner"
             )
         _ = self._store.client
+        self._name = self._store.settings.name
+        self._mark = time.monotonic()
+        self._seconds = {}
 
     @hook_impl
-    def before_node_run(self, node: Node) -> None:
-        """Start the node's clock."""
-        self._started[node.name] = time.monotonic()
-
-    @hook_impl
-    def after_node_run(self, node: Node) -> None:
-        """Log what the node took, in seconds, to the trial once there is one."""
-        self._seconds[f"seconds.{node.name}"] = time.monotonic() - self._started[node.name]
-        trial = self._store.at_work
-        logger.info(
-            "%s: %s %.1f s",
-            trial.name if trial else self._store.settings.name,
-            node.name,
-            self._seconds[f"seconds.{node.name}"],
-        )
-        if trial is not None:
+    def after_dataset_saved(self, node: Node) -> None:
+        """Log what the node took with its loading and saving, in seconds, once there is a trial."""
+        seconds = time.monotonic() - self._mark
+        self._mark += seconds
+        self._seconds[f"seconds.{node.name}"] = seconds
+        if (trial := self._store.at_work) is not None:
+            self._name = trial.name
             self._store.log_metrics(self._seconds)
             self._seconds = {}
+        logger.info("%s: %s %.1f s", self._name, node.name, seconds)
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -104,17 +106,25 @@ class CampaignHooks:
     @hook_impl
     def on_pipeline_error(self, error: BaseException) -> None:
         """Fail the trial, or keep it resumable where it is not to blame."""
-        if find_cause(error, CampaignOver) is not None:
+        trial = self._store.at_work if self._store is not None else None
+        if trial is None or find_cause(error, CampaignOver) is not None:
             return
+        from admire_pipeline.tracking.server import impatient
+
         try:
-            if self._is_to_blame(error):
-                self._store.fail(f"{type(error).__name__}: {error}")
-            else:
-                self._store.release(interrupted=True)
+            with impatient(self._store.settings.server_timeout):
+                if self._is_to_blame(error):
+                    self._store.fail(f"{type(error).__name__}: {error}")
+                else:
+                    self._store.release(interrupted=True)
+                    logger.info("%s: interrupted; the same command finishes it", trial.name)
         except Exception:
-            # The server is away. The run stays RUNNING without a living owner: the next step
-            # takes it up again.
-            logger.warning("the trial could not be marked; the next step resumes it")
+            # The server is away. The run stays RUNNING, but no store works on it any more.
+            logger.warning(
+                "%s: the server does not know that it was interrupted; the same command finishes "
+                "it all the same",
+                trial.name,
+            )
 
     @staticmethod
     def _is_to_blame(error: BaseException) -> bool:

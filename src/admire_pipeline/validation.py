@@ -14,6 +14,8 @@ _WORDS = {
     "dict_type": "a mapping",
     "string_pattern_mismatch": "letters and digits, then also _ . - (pattern {pattern})",
     "too_short": "at least {min_length}",
+    "too_long": "at most {max_length}",
+    "tuple_type": "a list",
 }
 """Pydantic's kinds of fault that read better in our words."""
 

@@ -215,6 +215,20 @@ def test_the_recommendation_is_better_than_every_trial() -> None:
     assert abs(recommendation.score_mean) < 4 * recommendation.score_sd + 0.01
 
 
+def test_in_the_set_up_phase_only_tried_mixtures_are_recommended() -> None:
+    space = make_space(5)
+    policy = make_policy("admire", PolicySettings(design_trials=6))
+    for fidelities, names in (
+        ([0, 0], {"t0", "t1"}),
+        ([0, 0, 2], {"t2"}),
+        ([0, 0, 2, 0, 2, 0], {"t2", "t4"}),
+    ):
+        recommendation = recommend(space, hill_frame(space, fidelities), policy, 0)
+        assert recommendation is not None and recommendation.trial in names
+    later = recommend(space, hill_frame(space, [0, 0, 2, 0, 2, 0, 0]), policy, 0)
+    assert later is not None and later.trial is None
+
+
 def test_a_trial_that_is_best_is_named() -> None:
     # Scores fall in a straight line towards the second corner: the first corner is best.
     space = make_space(2, (0.1, 1.0))

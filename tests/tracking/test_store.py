@@ -6,16 +6,19 @@ import json
 import math
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.tracking import CampaignSettings, TrialDraft, TrialStatus
 from admire_pipeline.tracking.history import TAG_LIMIT, lineage_tag
 from admire_pipeline.tracking.server import without_secrets
 from admire_pipeline.tracking.store import CampaignStore
+from admire_pipeline.tracking.trial import Observation
 
 CONFIG = {"campaign": {"name": "c", "budget": 3, "seed": 1}}
 DRAFT = TrialDraft(
@@ -73,7 +76,9 @@ def test_finished_trial_reads_back_bit_for_bit(store: CampaignStore) -> None:
     assert float(run.data.tags["admire.acquisition_value"]) == math.pi
     assert store.trials()[0].status is TrialStatus.PENDING
 
-    store.finish({"score": -3.25, "cost": 0.1, "eval.bits_per_byte.a": 3.25})
+    metrics = {"score": -3.25, "cost": 0.1, "eval.bits_per_byte.a": 3.25}
+    store.observe(Observation(metrics, {"tokens": 8}))
+    store.finish()
 
     (trial,) = store.trials()
     expected = replace(
@@ -107,7 +112,8 @@ def test_a_dead_process_loses_its_trial(store: CampaignStore, tmp_path: Path) ->
 
     assert taken is not None and taken.run_id == left.run_id and taken.mixture == DRAFT.mixture
     assert taken.seed == left.seed
-    store.finish({"score": 1.0})
+    store.observe(Observation({"score": 1.0}, {}))
+    store.finish()
     assert [run.status for run in again(store).trials()] == [TrialStatus.OBSERVED]
 
 
@@ -144,6 +150,59 @@ def test_failed_trial_keeps_cost_and_reason(store: CampaignStore) -> None:
     assert run.data.tags["admire.reason"] == "the score is nan"
     assert store.trials()[0].status is TrialStatus.FAILED
     assert again(store).claim() is None
+
+
+def test_evaluated_trial_counts_before_it_is_ended(store: CampaignStore) -> None:
+    trial = store.open(DRAFT)
+    store.observe(Observation({"score": 1.0}, {}))
+    assert store.trials()[0].status is TrialStatus.OBSERVED
+    # What comes after, a recommendation say, does not cost the trial its score.
+    store.fail("the recommendation raised")
+    assert store.client.get_run(trial.run_id).info.status == "KILLED"
+    assert store.trials()[0].status is TrialStatus.OBSERVED
+    taken = again(store)
+    assert taken.claim() is not None
+    taken.finish()
+    assert store.client.get_run(trial.run_id).info.status == "FINISHED"
+
+
+def test_trial_that_could_not_be_marked_is_taken_up_again_by_the_same_process(
+    store: CampaignStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = store.open(DRAFT)
+
+    def away(*_: object) -> None:
+        raise MlflowException("away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store.client, "set_tag", away)
+        with pytest.raises(MlflowException):
+            store.release(interrupted=True)
+    assert store.client.get_run(trial.run_id).info.status == "RUNNING"
+    assert again(store).claim() == trial
+
+
+def test_fetched_file_is_whole_or_not_there(
+    store: CampaignStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = store.open(DRAFT)
+    target = store.folder(trial) / "plan.json"
+    target.write_text("{}")
+    store.log_artifact(target)
+    target.unlink()
+    download = type(store.client).download_artifacts
+
+    def cut_off(*arguments: str) -> None:
+        download(store.client, *arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store.client, "download_artifacts", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            store.fetch_artifact(target)
+    assert not target.exists()
+    assert store.fetch_artifact(target)
+    assert target.read_text() == "{}"
 
 
 def test_silent_trial_of_another_machine(store: CampaignStore) -> None:
@@ -191,6 +250,27 @@ def test_unreachable_server(tmp_path: Path) -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("uri", ["sqlite:////proc/none.db", "postgresql://u:se@cret@127.0.0.1:9/x"])
+def test_unreachable_database(tmp_path: Path, uri: str, caplog: pytest.LogCaptureFixture) -> None:
+    settings = CampaignSettings(name="c", budget=1, seed=0, tracking_uri=uri, server_timeout=2)
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"campaign\.tracking_uri: cannot use") as caught:
+        _ = CampaignStore(settings, tmp_path, CONFIG).client
+    assert time.monotonic() - began < 20, "MLflow alone would retry for minutes"
+    assert "cret" not in str(caught.value)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_relative_database_is_the_projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    settings = CampaignSettings(name="c", budget=1, seed=0, tracking_uri="sqlite:///data/x.db")
+    project = tmp_path / "project"
+    assert CampaignStore(settings, project, CONFIG).trials() == []
+    assert (project / "data" / "x.db").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.05, 0.2, 0.4])
 def test_killed_while_the_database_is_made(
@@ -229,6 +309,10 @@ def test_secrets_of_the_tracking_uri_are_not_shown() -> None:
     assert without_secrets("http://user:pa@ss@host:5000/x") == "http://host:5000/x"
     assert without_secrets("postgresql://u:p@db/x") == "postgresql://db/x"
     assert without_secrets("sqlite:////a/b@c.db") == "sqlite:////a/b@c.db"
+    assert without_secrets("http://u:p/a#s@s@host/x failed") == "http://host/x failed"
+    assert without_secrets("request to http://u:p@host:1/a (http://u:p@host)") == (
+        "request to http://host:1/a (http://host)"
+    )
 
 
 def test_deleted_experiment(store: CampaignStore) -> None:

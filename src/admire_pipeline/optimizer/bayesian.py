@@ -95,24 +95,33 @@ class BayesianPolicy(Policy):
         )
 
     def recommend(self, space: Space, trials: Trials, seed: int) -> Recommendation | None:
-        """Return the mixture of the best posterior mean, tried or not."""
+        """Return the mixture of the best posterior mean, tried or not.
+
+        In the set-up phase the surrogate knows too little to be trusted with a mixture that was
+        never tried: its best one is worse than a random mixture as often as not. There the best of
+        those tried at the target is returned, or of all while none is.
+        """
         trials = self._relevant(space, trials)
         seen = trials.where(trials.observed)
         if not len(seen):
             return None
+        tried = seen.feasible(space)
+        set_up = len(tried) > 0 and len(seen) <= self.settings.design_trials
+        if set_up and (at_target := tried.fidelities == len(space.fidelities) - 1).any():
+            tried = tried.where(at_target)
         rng = trial_rng(seed, trials)
         with _torch_seed(rng):
             surrogate = self.fit(space, seen)
-            best = _best_predicted(space, surrogate, seen, rng).mixtures[0]
-        tried = seen.feasible(space)
-        if len(tried):
-            means, _ = surrogate.predict(np.vstack([best[None], tried.mixtures]))
-            # Among equals, as where the climb ends on a trial, the largest and latest trial.
-            ties = np.flatnonzero(means[1:] >= means.max() - _TIE * surrogate.scale)
-            if len(ties):
-                last = max(ties, key=lambda i: (tried.fidelities[i], i))
-                return _recommendation(space, surrogate, tried.mixtures[last], tried.names[last])
-        return _recommendation(space, surrogate, best, None)
+            options = tried.mixtures
+            if not set_up:
+                options = np.vstack([options, _best_predicted(space, surrogate, seen, rng).best])
+        means, _ = surrogate.predict(options)
+        # Among equals, as where the climb ends on a trial, the largest and latest trial.
+        ties = np.flatnonzero(means[: len(tried)] >= means.max() - _TIE * surrogate.scale)
+        if not len(ties):
+            return _recommendation(space, surrogate, options[-1], None)
+        last = max(ties, key=lambda i: (tried.fidelities[i], i))
+        return _recommendation(space, surrogate, options[last], tried.names[last])
 
     def _relevant(self, space: Space, trials: Trials) -> Trials:
         """Leave out trials that the surrogate cannot use."""

@@ -30,6 +30,11 @@ class Ranking:
     mixtures: np.ndarray
     values: np.ndarray
 
+    @property
+    def best(self) -> np.ndarray:
+        """The first mixture (``K``)."""
+        return np.asarray(self.mixtures[0])
+
 
 def rank(acquisition: AcquisitionFunction, mixtures: np.ndarray) -> Ranking:
     """Rank given mixtures (``n x K``) by an acquisition function; equal ones keep their order."""

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.mixture import MixtureSpace
 from admire_pipeline.optimizer import Fidelity, Policy, PolicySettings, Space, make_policy
+from admire_pipeline.pipelines.recipes import check_recipe
 from admire_pipeline.tracking import Trial, TrialStatus
-from admire_pipeline.training.corpus import Corpus
-from admire_pipeline.training.objective import ObjectiveSettings
-from admire_pipeline.training.recipe import recipe_hash
-from admire_pipeline.training.settings import EvaluationSettings, Ladder
+from admire_pipeline.training.settings import Ladder
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+
+def _pair(value: Any) -> Any:
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return value
+    raise ValueError(f"{value!r} is not allowed; allowed: [least weight, greatest weight]")
+
+
+Bounds = Annotated[tuple[float, float], BeforeValidator(_pair)]
 
 
 class SearchSettings(BaseModel):
@@ -30,7 +37,7 @@ class SearchSettings(BaseModel):
     """`admire` (our default), `admire-mfbo`, `admire-bo` (target only) or `random`."""
     design_trials: int = Field(gt=0)
     """Trials of the set-up phase: a small space-filling design, spread over the fidelities."""
-    bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    bounds: dict[str, Bounds] = Field(default_factory=dict)
     """Least and greatest weight per domain; [0, 1] for those not named."""
 
     def build_policy(self) -> Policy:
@@ -71,24 +78,17 @@ def tabulate_trials(
     import pandas as pd
 
     domains = space.mixtures.domains
-    names = [fidelity.name for fidelity in space.fidelities]
     rows = []
     for trial in trials:
         failed = trial.status is TrialStatus.FAILED
         if failed and recipes.get(trial.fidelity) != trial.recipe:
             continue
-        if set(trial.mixture) != set(domains) or trial.fidelity not in names:
+        if set(trial.mixture) != set(domains):
             raise UserError(
-                f"campaign.name: its trial {trial.name} is over domains {sorted(trial.mixture)} "
-                f"at fidelity {trial.fidelity!r}, the config has {sorted(domains)} and {names}; "
-                "allowed: the same, or a new campaign.name"
+                f"campaign.name: its trial {trial.name} is over domains {sorted(trial.mixture)}, "
+                f"the config has {sorted(domains)}; allowed: the same, or a new campaign.name"
             )
-        if trial.recipe != recipes[trial.fidelity]:
-            raise UserError(
-                f"campaign.name: its trial {trial.name} was made with other text, another "
-                f"recipe of {trial.fidelity!r}, evaluation or objective than configured; allowed: "
-                "the same, or a new campaign.name (`kedro admire abandon` gives up an open trial)"
-            )
+        check_recipe(trial, recipes)
         rows.append(
             {
                 "trial": trial.run_id,
@@ -104,19 +104,6 @@ def tabulate_trials(
     columns += [f"mixture.{domain}" for domain in domains]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.astype(dict.fromkeys(("score", "score_se", "cost"), "float64"))
-
-
-def hash_recipes(
-    corpus: Corpus,
-    fidelities: Ladder,
-    evaluation: EvaluationSettings,
-    objective: ObjectiveSettings,
-) -> dict[str, str]:
-    """Hash of the configured recipe per fidelity."""
-    return {
-        name: recipe_hash(corpus, fidelity, evaluation, objective)
-        for name, fidelity in fidelities.root.items()
-    }
 
 
 def mixture_by_domain(mixture: np.ndarray, space: Space) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +44,7 @@ def ui_command(tracking_uri: str) -> str:
     """The command that shows the campaign's runs."""
     if tracking_uri.startswith(("http://", "https://")):
         return f"open {tracking_uri}"
-    return f"mlflow ui --host 127.0.0.1 --backend-store-uri {tracking_uri}"
+    return f"mlflow ui --host 127.0.0.1 --backend-store-uri {shlex.quote(tracking_uri)}"
 
 
 def _trial(trial: Mapping[str, Any], best: Mapping[str, Any]) -> list[RenderableType]:

@@ -13,7 +13,9 @@ from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
+from admire_pipeline.disk import sync_file
 from admire_pipeline.errors import UserError
+from admire_pipeline.tracking.server import impatient, without_secrets
 from admire_pipeline.tracking.store import CampaignStore
 from admire_pipeline.tracking.trial import Observation, Trial, TrialDraft
 
@@ -114,33 +116,68 @@ class CurvesDataset(CampaignDataset):
             if time.monotonic() < silent_until:
                 return
             try:
-                log(metrics, step)
+                with impatient(self.store.settings.server_timeout):
+                    log(metrics, step)
             except (MlflowException, RequestException) as error:
                 silent_until = time.monotonic() + SILENCE
-                logger.warning("curves from step %d on are not logged: %s", step, error)
+                reason = without_secrets(str(error))
+                logger.warning("curves from step %d on are not logged: %s", step, reason)
 
         return try_to_log
 
 
 class ObservationDataset(CampaignDataset):
-    """The end of the open trial."""
+    """What the open trial's evaluation found."""
 
     def save(self, data: Observation) -> None:
-        """Log what was observed and end the run FINISHED."""
-        self.store.log_params(data.params)
-        self.store.finish(data.metrics)
+        """Log it: the trial counts as observed from here on."""
+        self.store.observe(data)
 
     def load(self) -> list[Trial]:
         """The history with this observation in it."""
         return self.store.trials()
 
 
-class FinishedTrialDataset(CampaignDataset):
-    """The trial whose files are at hand: the one just finished."""
+class FinishedStepDataset(CampaignDataset):
+    """The end of a step: its report."""
 
-    def load(self) -> Trial:
-        """The trial that this process finished last, else the open one."""
-        return self.store.subject
+    _report: dict[str, Any]
+
+    def save(self, data: dict[str, Any]) -> None:
+        """End the open trial's run FINISHED, now that all that belongs to it is kept."""
+        self.store.finish()
+        self._report = data
+
+    def load(self) -> dict[str, Any]:
+        """The report of the step that this process has finished."""
+        return self._report
+
+
+class WholeFileDataset(AbstractDataset[Any, Any]):
+    """A file that is replaced as a whole, whenever the process is killed.
+
+    Args:
+        filepath: The file.
+        dataset: Config of the ordinary Kedro dataset that reads and writes it.
+    """
+
+    def __init__(self, filepath: str, dataset: dict[str, Any]) -> None:
+        self._path = Path(filepath)
+        self._config = dataset
+
+    def load(self) -> Any:
+        """Read the file."""
+        return _dataset(self._config, self._path).load()
+
+    def save(self, data: Any) -> None:
+        """Write the file."""
+        _save_whole(self._config, self._path, data)
+
+    def _exists(self) -> bool:
+        return self._path.exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._path), "dataset": self._config}
 
 
 class TrialFileDataset(CampaignDataset):
@@ -161,28 +198,35 @@ class TrialFileDataset(CampaignDataset):
         path = self._path
         if not path.exists() and not self.store.fetch_artifact(path):
             raise UserError(
-                f"{self.store.subject.name}: {self._name} is not there yet; run the stage that "
+                f"{self.store.current().name}: {self._name} is not there yet; run the stage that "
                 "makes it first, or `kedro run --pipelines=admire_step`"
             )
-        return self._dataset(path).load()
+        return _dataset(self._config, path).load()
 
     def save(self, data: Any) -> None:
         """Write the trial's file and log it to its run."""
-        # Written aside and renamed: a kill in between leaves no half-written file to read.
-        aside = self._path.with_name(f".{self._name}")
-        self._dataset(aside).save(data)
-        aside.replace(self._path)
-        self.store.log_artifact(self._path)
+        path = self._path
+        _save_whole(self._config, path, data)
+        self.store.log_artifact(path)
 
     def _exists(self) -> bool:
-        return self._path.exists()
+        # Without an open trial there is no file, and asking must not take one over.
+        return self.store.at_work is not None and self._path.exists()
 
     @property
     def _path(self) -> Path:
-        return self.store.folder(self.store.subject) / self._name
-
-    def _dataset(self, path: Path) -> AbstractDataset[Any, Any]:
-        return AbstractDataset.from_config(self._name, {**self._config, "filepath": str(path)})
+        return self.store.folder(self.store.current()) / self._name
 
     def _describe(self) -> dict[str, Any]:
         return {"name": self._name, "dataset": self._config}
+
+
+def _dataset(config: dict[str, Any], path: Path) -> AbstractDataset[Any, Any]:
+    return AbstractDataset.from_config(path.name, {**config, "filepath": str(path)})
+
+
+def _save_whole(config: dict[str, Any], path: Path, data: Any) -> None:
+    aside = path.with_name(f".{path.name}")
+    _dataset(config, aside).save(data)
+    sync_file(aside)
+    aside.replace(path)

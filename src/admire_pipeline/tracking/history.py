@@ -79,12 +79,15 @@ def is_resumable(run: Run) -> bool:
     return run.info.status == "KILLED" and run.data.tags.get(RESUMABLE) == "true"
 
 
+def is_scored(run: Run) -> bool:
+    """Whether the run's trial has been evaluated; its report may be missing yet."""
+    return "score" in run.data.metrics and run.info.status != "FAILED"
+
+
 def _status(run: Run) -> TrialStatus:
-    if is_resumable(run):
-        return TrialStatus.PENDING
-    if run.info.status == "FINISHED" and "score" in run.data.metrics:
+    if is_scored(run):
         return TrialStatus.OBSERVED
-    return TrialStatus.FAILED
+    return TrialStatus.PENDING if is_resumable(run) else TrialStatus.FAILED
 
 
 def search_runs(client: MlflowClient, experiment: str, condition: str = "") -> list[Run]:

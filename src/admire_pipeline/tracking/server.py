@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,15 +18,19 @@ from admire_pipeline.tracking.settings import CampaignSettings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+SQLITE = "sqlite:///"
 STORE_FOLDER = Path("data/mlflow")
 """Within the project: the SQLite store and the artifacts, unless a tracking server is named."""
 
 
 def resolve_tracking_uri(settings: CampaignSettings, project: Path) -> str:
     """The campaign's tracking URI: configured, from the environment, or SQLite in the project."""
-    configured = settings.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    # `sqlite:///name` would be relative to the current folder: the default names the whole path.
-    return configured or f"sqlite:///{(project / STORE_FOLDER / 'mlflow.db').resolve()}"
+    default = f"{SQLITE}{STORE_FOLDER / 'mlflow.db'}"
+    uri = settings.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default
+    if not uri.startswith(SQLITE):
+        return uri
+    # MLflow would take `sqlite:///name` as relative to the current folder.
+    return f"{SQLITE}{(project / uri.removeprefix(SQLITE)).resolve()}"
 
 
 def connect(settings: CampaignSettings, project: Path) -> tuple[MlflowClient, str]:
@@ -39,15 +43,17 @@ def connect(settings: CampaignSettings, project: Path) -> tuple[MlflowClient, st
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     uri = resolve_tracking_uri(settings, project)
     remote = uri.startswith(("http://", "https://", "databricks"))
     folder = project / STORE_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     try:
         # Two processes that create the tables of a new SQLite file at once break it.
-        with FileLock(folder / ".lock"), _impatient(settings.server_timeout):
-            _create_database(uri)
+        with FileLock(folder / ".lock"), impatient(settings.server_timeout):
+            if uri.startswith(SQLITE):
+                _create_database(Path(uri.removeprefix(SQLITE)))
+            elif not remote:
+                _reach_database(uri, settings.server_timeout)
             client = MlflowClient(uri)
             experiment = client.get_experiment_by_name(settings.name)
             if experiment is None:
@@ -57,7 +63,8 @@ def connect(settings: CampaignSettings, project: Path) -> tuple[MlflowClient, st
     except Exception as error:
         raise UserError(
             f"campaign.tracking_uri: cannot use {without_secrets(uri)!r} "
-            f"({_root_cause(error)}); allowed: a reachable MLflow server or database"
+            f"({without_secrets(_root_cause(error))}); allowed: a reachable MLflow server or "
+            "database"
         ) from error
     if experiment.lifecycle_stage != "active":
         raise UserError(
@@ -68,8 +75,12 @@ def connect(settings: CampaignSettings, project: Path) -> tuple[MlflowClient, st
 
 
 @contextmanager
-def _impatient(timeout: float) -> Iterator[None]:
-    # MLflow's default is 7 retries of 120 s: right during a trial, wrong before one.
+def impatient(timeout: float) -> Iterator[None]:
+    """Wait for a tracking server no longer than `timeout` seconds.
+
+    MLflow's own patience, minutes of retries, is right for a result and wrong before any compute,
+    for a point of a curve and after Ctrl-C.
+    """
     patience = {
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, round(timeout))),
@@ -86,26 +97,45 @@ def _impatient(timeout: float) -> Iterator[None]:
                 os.environ[key] = value
 
 
-def without_secrets(uri: str) -> str:
-    """The URI without user and password."""
-    return re.sub(r"(?<=://)[^/?#]*@", "", uri)
+def without_secrets(text: str) -> str:
+    """The text, its URIs without user and password."""
+    # Greedy: a password may hold @ and / too. A path follows three slashes, and may hold @ as well.
+    return re.sub(r"(?<=://)[^/\s]\S*@", "", text)
 
 
-def _create_database(uri: str) -> None:
+def _reach_database(uri: str, timeout: float) -> None:
+    """Connect once; MLflow itself would try for minutes, and log each of its attempts."""
+    from sqlalchemy import create_engine
+
+    def connect_once() -> None:
+        engine = create_engine(uri)
+        engine.connect().close()
+        engine.dispose()
+
+    # In a thread: the time a driver waits for a silent host is set differently in each of them.
+    pool = ThreadPoolExecutor(1)
+    try:
+        pool.submit(connect_once).result(timeout)
+    finally:
+        pool.shutdown(wait=False)
+
+
+def _create_database(path: Path) -> None:
     """Create a SQLite file with MLflow's tables, whole or not at all.
 
     MLflow takes a second and some hundred statements for it; killed in between, it would leave a
     file that neither it nor a later MLflow can use.
     """
-    path = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///") or path.exists():
+    if path.exists():
         return
     from mlflow import MlflowClient
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.new")
     for part in path.parent.glob(f"{aside.name}*"):
         part.unlink()
-    client = MlflowClient(f"sqlite:///{aside}")
+    aside.touch()  # fails at once where the database cannot be made
+    client = MlflowClient(f"{SQLITE}{aside}")
     client.search_experiments(max_results=1)
     client._tracking_client.store.engine.dispose()
     aside.rename(path)

@@ -27,8 +27,8 @@ class CampaignSettings(BaseModel):
     from this seed and the trial's run id."""
     tracking_uri: str | None = None
     """MLflow tracking server; null: MLFLOW_TRACKING_URI where it is set, else SQLite in `data/`."""
-    heartbeat_timeout: float = Field(default=600.0, gt=0)
+    heartbeat_timeout: float = Field(default=600.0, gt=0, le=1e6)
     """Seconds without a sign of life after which a trial of another machine counts as interrupted;
     a trial of this machine does as soon as its process is gone."""
-    server_timeout: float = Field(default=10.0, gt=0)
+    server_timeout: float = Field(default=10.0, gt=0, le=3600)
     """Seconds a step waits for the tracking server before it gives up, before any compute."""

@@ -1,4 +1,4 @@
-"""A campaign's trials in MLflow: open, claim, log, finish, fail, release."""
+"""A campaign's trials in MLflow: open, claim, log, observe, finish, fail, release."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
@@ -18,9 +19,9 @@ from admire_pipeline.disk import write_atomically
 from admire_pipeline.errors import UserError
 from admire_pipeline.tracking import history
 from admire_pipeline.tracking.owner import Heartbeat, is_gone, this_process
-from admire_pipeline.tracking.server import STORE_FOLDER, connect
+from admire_pipeline.tracking.server import STORE_FOLDER, connect, without_secrets
 from admire_pipeline.tracking.settings import CampaignSettings
-from admire_pipeline.tracking.trial import Trial, TrialDraft
+from admire_pipeline.tracking.trial import Observation, Trial, TrialDraft
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,6 +34,8 @@ TRIALS_FOLDER = Path("data/06_models/trials")
 CONFIG_HASH = "admire.config_hash"
 BATCH = 100
 """Parameters that MLflow takes in one call."""
+AT_WORK: set[str] = set()
+"""Runs that some store of this process works on."""
 
 
 class CampaignStore:
@@ -55,7 +58,6 @@ class CampaignStore:
         text = json.dumps(self._config | {"campaign": campaign}, sort_keys=True)
         self._config_hash = hashlib.sha256(text.encode()).hexdigest()
         self._open: Trial | None = None
-        self._finished: Trial | None = None
         self._heartbeat: Heartbeat | None = None
 
     @cached_property
@@ -146,13 +148,8 @@ class CampaignStore:
 
     @property
     def at_work(self) -> Trial | None:
-        """The trial that this process has opened, taken over or finished, if any."""
-        return self._finished or self._open
-
-    @property
-    def subject(self) -> Trial:
-        """The trial whose files are at hand: the one just finished here, else the open one."""
-        return self._finished or self.current()
+        """The trial that this process has opened or taken over and not ended, if any."""
+        return self._open
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Log parameters of the open trial; floats as `repr`, which reads back bit for bit."""
@@ -170,7 +167,7 @@ class CampaignStore:
 
         now = int(time.time() * 1000)
         entities = [Metric(key, float(value), now, step) for key, value in metrics.items()]
-        self.client.log_batch(self.subject.run_id, metrics=entities, synchronous=True)
+        self.client.log_batch(self.current().run_id, metrics=entities, synchronous=True)
 
     def last_step(self, metric: str) -> int:
         """Largest step at which the open trial has logged `metric`; -1 where it has none."""
@@ -179,28 +176,39 @@ class CampaignStore:
 
     def log_artifact(self, path: Path) -> None:
         """Keep a file with the trial's run."""
-        self.client.log_artifact(self.subject.run_id, str(path))
+        self.client.log_artifact(self.current().run_id, str(path))
 
     def fetch_artifact(self, path: Path) -> bool:
-        """Bring a file of the trial's run to `path`; whether there was one."""
-        run_id = self.subject.run_id
+        """Bring a file of the trial's run to `path`, whole; whether there was one."""
+        run_id = self.current().run_id
         if path.name not in [file.path for file in self.client.list_artifacts(run_id)]:
             return False
-        self.client.download_artifacts(run_id, path.name, str(path.parent))
+        with TemporaryDirectory(dir=path.parent) as aside:
+            self.client.download_artifacts(run_id, path.name, aside)
+            (Path(aside) / path.name).replace(path)
         return True
 
-    def finish(self, metrics: Mapping[str, float]) -> None:
-        """Log the final metrics and end the open trial FINISHED; it is observed from here on."""
-        self.log_metrics(metrics)
-        trial = self.current()
+    def observe(self, observation: Observation) -> None:
+        """Log what the open trial's evaluation found; it counts as observed from here on."""
+        self.log_params(observation.params)
+        self.log_metrics(observation.metrics)
+
+    def finish(self) -> None:
+        """End the open trial FINISHED."""
         self._end("FINISHED", {})
-        self._finished = trial
 
     def fail(self, reason: str) -> None:
-        """End the open trial FAILED; its cost stays, since it has been paid."""
-        if self._open is not None:
-            self.log_metrics({"cost": self._open.cost})
-            self._end("FAILED", {history.REASON: reason[: history.TAG_LIMIT]})
+        """End the open trial FAILED; its cost stays, since it has been paid.
+
+        One that has been evaluated is only released: its score is as good as any.
+        """
+        if self._open is None:
+            return
+        if history.is_scored(self.client.get_run(self._open.run_id)):
+            self.release(interrupted=True)
+            return
+        self.log_metrics({"cost": self._open.cost})
+        self._end("FAILED", {history.REASON: without_secrets(reason)[: history.TAG_LIMIT]})
 
     def release(self, *, interrupted: bool) -> None:
         """Leave the open trial for a later process to finish.
@@ -215,17 +223,20 @@ class CampaignStore:
         trial = self.current()
         if self._heartbeat is not None:
             self._heartbeat.stop()
+        # Whether or not the server hears of it, this process is through with the trial.
+        self._open = self._heartbeat = None
+        AT_WORK.discard(trial.run_id)
         for key, value in tags.items():
             self.client.set_tag(trial.run_id, key, value)
-        if status in ("RUNNING", "SCHEDULED"):
+        if status == "SCHEDULED":
             self.client.update_run(trial.run_id, status=status)
         else:
             self.client.set_terminated(trial.run_id, status)
-        self._open = self._heartbeat = None
 
     def _take(self, run: Run) -> Trial:
         trial = history.read_trial(run)
         self._open = trial
+        AT_WORK.add(trial.run_id)
         # Logged again when a trial is taken up: it may have been killed before it got this far.
         self.log_params(
             {f"mixture.{domain}": repr(weight) for domain, weight in trial.mixture.items()}
@@ -259,7 +270,11 @@ class CampaignStore:
         if run.info.status != "RUNNING":
             return True
         tags: dict[str, Any] = run.data.tags
-        gone = is_gone(tags.get(history.OWNER, ""))
+        owner = tags.get(history.OWNER, "")
+        if owner == this_process():
+            # Ended here while the server was away, so that the run was left RUNNING.
+            return run.info.run_id not in AT_WORK
+        gone = is_gone(owner)
         if gone is not None:
             return gone
         silent = time.time() - float(tags.get(history.HEARTBEAT, -math.inf))

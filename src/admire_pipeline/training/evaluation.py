@@ -40,8 +40,7 @@ def evaluate_domains(
     metrics = []
     for domain in corpus.validation_domains:
         shard = corpus.validation(domain)
-        # Passages are stored in random order: the first ones are a fair sample.
-        count = max(1, int(np.searchsorted(np.cumsum(shard.bytes), max_bytes, side="right")))
+        count = shard.first(max_bytes)
         nats = passage_losses(model, shard, count, corpus.eos_token_id, sequence_length, batch_size)
         value, error = bits_per_byte(nats, shard.bytes[:count], shard.document[:count])
         metrics.append(

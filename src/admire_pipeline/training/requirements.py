@@ -31,8 +31,15 @@ def check_requirements(corpus: Corpus, fidelities: Ladder, evaluation: Evaluatio
             )
     batch = evaluation.batch_size * longest
     for domain in corpus.validation_domains:
-        if (tokens := len(corpus.validation(domain).tokens)) < batch:
+        shard = corpus.validation(domain)
+        if (tokens := len(shard.tokens)) < batch:
             raise UserError(
                 f"corpus.domains.{domain}: has {tokens} validation tokens; allowed: at least one "
                 f"batch, {batch} tokens (evaluation.batch_size x sequence_length)"
+            )
+        if (tokens := int(shard.offsets[shard.first(evaluation.max_bytes)])) < batch:
+            raise UserError(
+                f"evaluation.max_bytes: {evaluation.max_bytes} bytes of corpus.domains.{domain} "
+                f"are {tokens} tokens; allowed: at least one batch, {batch} tokens "
+                "(evaluation.batch_size x sequence_length)"
             )

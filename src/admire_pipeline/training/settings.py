@@ -99,6 +99,17 @@ class Ladder(RootModel[dict[str, FidelitySettings]]):
 
     root: Annotated[dict[FidelityName, FidelitySettings], Field(min_length=1)]
 
+    @model_validator(mode="after")
+    def _target_is_dearest(self) -> Ladder:
+        *others, target = self.root
+        for name in others:
+            if self.root[name].cost > self.root[target].cost:
+                raise ValueError(
+                    f"cost of {name} is {self.root[name].cost:g}, that of the target {target} "
+                    f"{self.root[target].cost:g}; allowed: at most the target's"
+                )
+        return self
+
     def __getitem__(self, name: str) -> FidelitySettings:
         """The fidelity of that name.
 

@@ -247,9 +247,19 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(sources, tmp_path):
 @pytest.mark.parametrize("content", ["", '{"text": " "}\n'])
 def test_an_empty_source(sources, tmp_path, content):
     (sources / "b.jsonl").write_text(content)
-    with pytest.raises(CorpusError, match=r"corpus\.domains\.b: the source has no text; allowed"):
+    with pytest.raises(CorpusError, match=r"corpus\.domains\.b: has no text; allowed"):
         prepare_corpus(_two(), tmp_path / "out", sources)
     assert sorted(path.name[:2] for path in (tmp_path / "out").iterdir()) == [".l", "a-"]
+
+
+def test_a_missing_source_is_found_before_another_domain_is_built(sources, tmp_path):
+    with pytest.raises(CorpusError, match=r"domains\.b\.path: no file matches"):
+        prepare_corpus(
+            settings({"a": {"path": "a.jsonl"}, "b": {"path": "none.jsonl"}}),
+            tmp_path / "out",
+            sources,
+        )
+    assert not (tmp_path / "out").exists()
 
 
 def test_errors_of_workers_come_through(sources, tmp_path, monkeypatch):

@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from admire_pipeline.optimizer import recommend
+from admire_pipeline.pipelines.recipes import check_recipe
 from admire_pipeline.pipelines.search import (
     SearchSettings,
     build_space,
-    hash_recipes,
     mixture_by_domain,
     spent,
     tabulate_trials,
@@ -17,8 +17,7 @@ from admire_pipeline.pipelines.search import (
 from admire_pipeline.tracking import CampaignSettings, Trial
 from admire_pipeline.tracking.trial import Observation
 from admire_pipeline.training.corpus import Corpus
-from admire_pipeline.training.objective import ObjectiveSettings
-from admire_pipeline.training.settings import EvaluationSettings, Ladder
+from admire_pipeline.training.settings import Ladder
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -31,8 +30,10 @@ def record_trial(
     training_run: dict[str, Any],
     evaluation_table: list[dict[str, Any]],
     score: dict[str, float],
+    recipes: dict[str, str],
 ) -> Observation:
-    """What ends the trial: its score, cost, measurements and each metric."""
+    """What the trial has shown: its score, cost, measurements and each metric."""
+    check_recipe(trial, recipes)
     metrics = {
         "score": score["value"],
         "cost": trial.cost,
@@ -49,14 +50,13 @@ def record_trial(
     )
 
 
-def recommend_mixture(  # noqa: PLR0913
+def recommend_mixture(
     observation: list[Trial],
     corpus: Corpus,
     campaign: CampaignSettings,
     search: SearchSettings,
     fidelities: Ladder,
-    evaluation: EvaluationSettings,
-    objective: ObjectiveSettings,
+    recipes: dict[str, str],
 ) -> dict[str, Any]:
     """The mixture believed best at the target, with its predicted score; empty if unknown.
 
@@ -66,11 +66,9 @@ def recommend_mixture(  # noqa: PLR0913
         campaign: Its seed.
         search: The policy.
         fidelities: The ladder.
-        evaluation: How much is evaluated.
-        objective: How it is weighed.
+        recipes: Hash of the configured recipe per fidelity.
     """
     space = build_space(corpus.domains, search, fidelities)
-    recipes = hash_recipes(corpus, fidelities, evaluation, objective)
     table = tabulate_trials(observation, space, recipes)
     best = recommend(space, table, search.build_policy(), campaign.seed)
     if best is None:
@@ -133,3 +131,8 @@ def report_step(
             "budget": campaign.budget,
         },
     }
+
+
+def finish_step(step_report: dict[str, Any], _table: DataFrame) -> dict[str, Any]:
+    """End the trial with its report, once all else is kept: a kill before leaves it to be ended."""
+    return step_report

@@ -3,20 +3,23 @@
 from kedro.pipeline import Node, Pipeline
 
 from admire_pipeline.pipelines.bo_update.nodes import (
+    finish_step,
     recommend_mixture,
     record_trial,
     report_step,
     tabulate_history,
 )
+from admire_pipeline.pipelines.recipes import recipes_node
 
 
 def create_pipeline() -> Pipeline:
     """End the open trial and say what is now believed best."""
     return Pipeline(
         [
+            recipes_node(),
             Node(
                 record_trial,
-                inputs=["trial", "training_run", "evaluation_table", "score"],
+                inputs=["trial", "training_run", "evaluation_table", "score", "recipes"],
                 outputs="observation",
                 name="record_trial",
             ),
@@ -28,8 +31,7 @@ def create_pipeline() -> Pipeline:
                     "params:campaign",
                     "params:search",
                     "params:fidelities",
-                    "params:evaluation",
-                    "params:objective",
+                    "recipes",
                 ],
                 outputs="recommendation",
                 name="recommend_mixture",
@@ -42,9 +44,16 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 report_step,
-                inputs=["finished_trial", "observation", "recommendation", "params:campaign"],
+                inputs=["trial", "observation", "recommendation", "params:campaign"],
                 outputs="step_report",
                 name="report_step",
+            ),
+            Node(
+                finish_step,
+                # The table is not read: it must be written before the trial ends.
+                inputs=["step_report", "trials_table"],
+                outputs="finished_step",
+                name="finish_step",
             ),
         ]
     )

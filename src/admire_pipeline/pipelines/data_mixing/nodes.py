@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from admire_pipeline.pipelines.recipes import check_recipe
 from admire_pipeline.reporting.figures import Figure, draw_mixture
 from admire_pipeline.tracking import Trial
 from admire_pipeline.training import mixing
@@ -11,8 +12,11 @@ from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.settings import Ladder, MixingSettings
 
 
-def plan_mixture(trial: Trial, corpus: Corpus, fidelities: Ladder) -> dict[str, Any]:
+def plan_mixture(
+    trial: Trial, corpus: Corpus, fidelities: Ladder, recipes: dict[str, str]
+) -> dict[str, Any]:
     """Allot the fidelity's token budget to the domains."""
+    check_recipe(trial, recipes)
     training = fidelities[trial.fidelity].training
     plan = mixing.plan_mixture(
         trial.mixture, training.sequences, training.sequence_length, corpus, trial.seed

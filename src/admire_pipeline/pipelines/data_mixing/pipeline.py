@@ -3,15 +3,17 @@
 from kedro.pipeline import Node, Pipeline
 
 from admire_pipeline.pipelines.data_mixing.nodes import plan_mixture, plot_mixture, sample_texts
+from admire_pipeline.pipelines.recipes import recipes_node
 
 
 def create_pipeline() -> Pipeline:
     """Plan the open trial's training data and show it."""
     return Pipeline(
         [
+            recipes_node(),
             Node(
                 plan_mixture,
-                inputs=["trial", "corpus", "params:fidelities"],
+                inputs=["trial", "corpus", "params:fidelities", "recipes"],
                 outputs="mixing_plan",
                 name="plan_mixture",
             ),

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from admire_pipeline.pipelines.recipes import check_recipe
 from admire_pipeline.tracking import Trial
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.objective import Metric, ObjectiveSettings, score_metrics
@@ -19,8 +20,10 @@ def evaluate_model(  # noqa: PLR0913
     trial_folder: Path,
     fidelities: Ladder,
     evaluation: EvaluationSettings,
+    recipes: dict[str, str],
 ) -> list[dict[str, Any]]:
     """Measure bits per byte on every validation domain, one row each."""
+    check_recipe(trial, recipes)
     from admire_pipeline.training.evaluation import evaluate_domains
     from admire_pipeline.training.run import load_model  # transformers takes seconds
 

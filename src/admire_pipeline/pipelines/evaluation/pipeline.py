@@ -3,12 +3,14 @@
 from kedro.pipeline import Node, Pipeline
 
 from admire_pipeline.pipelines.evaluation.nodes import evaluate_model, score_trial
+from admire_pipeline.pipelines.recipes import recipes_node
 
 
 def create_pipeline() -> Pipeline:
     """Evaluate and score the open trial's model."""
     return Pipeline(
         [
+            recipes_node(),
             Node(
                 evaluate_model,
                 inputs=[
@@ -18,6 +20,7 @@ def create_pipeline() -> Pipeline:
                     "trial_folder",
                     "params:fidelities",
                     "params:evaluation",
+                    "recipes",
                 ],
                 outputs="evaluation_table",
                 name="evaluate_model",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from admire_pipeline.pipelines.recipes import check_recipe
 from admire_pipeline.reporting.figures import Figure, draw_curves
 from admire_pipeline.tracking import Trial
 from admire_pipeline.training.corpus import Corpus
@@ -20,8 +21,10 @@ def train_model(  # noqa: PLR0913
     log_curves: Callable[[Mapping[str, float], int], None],
     fidelities: Ladder,
     evaluation: EvaluationSettings,
+    recipes: dict[str, str],
 ) -> dict[str, Any]:
     """Train on the planned sequences; a finished training is not repeated, a killed one resumed."""
+    check_recipe(trial, recipes)
     from admire_pipeline.training.run import train_trial  # transformers.Trainer takes seconds
 
     return train_trial(

@@ -3,12 +3,14 @@
 from kedro.pipeline import Node, Pipeline
 
 from admire_pipeline.pipelines.fine_tuning.nodes import plot_curves, train_model
+from admire_pipeline.pipelines.recipes import recipes_node
 
 
 def create_pipeline() -> Pipeline:
     """Train the open trial's model on its planned data."""
     return Pipeline(
         [
+            recipes_node(),
             Node(
                 train_model,
                 inputs=[
@@ -19,6 +21,7 @@ def create_pipeline() -> Pipeline:
                     "curves",
                     "params:fidelities",
                     "params:evaluation",
+                    "recipes",
                 ],
                 outputs="training_run",
                 name="train_model",

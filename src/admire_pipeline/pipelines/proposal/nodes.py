@@ -9,14 +9,12 @@ from admire_pipeline.optimizer import propose
 from admire_pipeline.pipelines.search import (
     SearchSettings,
     build_space,
-    hash_recipes,
     mixture_by_domain,
     spent,
     tabulate_trials,
 )
 from admire_pipeline.tracking import CampaignSettings, Trial, TrialDraft
 from admire_pipeline.training.corpus import Corpus
-from admire_pipeline.training.objective import ObjectiveSettings
 from admire_pipeline.training.requirements import check_requirements
 from admire_pipeline.training.settings import EvaluationSettings, Ladder
 
@@ -31,7 +29,7 @@ def propose_trial(  # noqa: PLR0913
     search: SearchSettings,
     fidelities: Ladder,
     evaluation: EvaluationSettings,
-    objective: ObjectiveSettings,
+    recipes: dict[str, str],
 ) -> Trial | TrialDraft:
     """Take up the interrupted trial where there is one; else ask the policy for a new one.
 
@@ -42,7 +40,6 @@ def propose_trial(  # noqa: PLR0913
     """
     check_requirements(corpus, fidelities, evaluation)
     space = build_space(corpus.domains, search, fidelities)
-    recipes = hash_recipes(corpus, fidelities, evaluation, objective)
     table = tabulate_trials(trials, space, recipes)
     if interrupted is not None:
         return interrupted

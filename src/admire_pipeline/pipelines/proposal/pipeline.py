@@ -3,12 +3,14 @@
 from kedro.pipeline import Node, Pipeline
 
 from admire_pipeline.pipelines.proposal.nodes import propose_trial
+from admire_pipeline.pipelines.recipes import recipes_node
 
 
 def create_pipeline() -> Pipeline:
     """Open the next trial, or take up an interrupted one."""
     return Pipeline(
         [
+            recipes_node(),
             Node(
                 propose_trial,
                 # The corpus comes first: bad data ends the step before a trial is touched.
@@ -20,10 +22,10 @@ def create_pipeline() -> Pipeline:
                     "params:search",
                     "params:fidelities",
                     "params:evaluation",
-                    "params:objective",
+                    "recipes",
                 ],
                 outputs="trial",
                 name="propose_trial",
-            )
+            ),
         ]
     )

@@ -68,8 +68,8 @@ def build_domain(  # noqa: PLR0913 - what and where, and the processes to do it 
         records = _gather(chunks, copies / "records")
         if not len(records):
             raise CorpusError(
-                f"corpus.domains.{name}: the source has no text; allowed: at least one document "
-                "that is not blank"
+                f"corpus.domains.{name}: has no text; allowed: at least one document that is not "
+                "blank"
             )
         split = split_documents(name, settings.domains[name], settings, records)
         vocabulary = load_tokenizer(settings.tokenizer).vocabulary

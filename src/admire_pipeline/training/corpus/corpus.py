@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from admire_pipeline.training.corpus import shards
 from admire_pipeline.training.corpus.build import STAGING, build_domain
+from admire_pipeline.training.corpus.errors import CorpusError, one_line
 from admire_pipeline.training.corpus.overlap import find_overlaps, read_overlaps
 from admire_pipeline.training.corpus.parallel import Workers
 from admire_pipeline.training.corpus.settings import CorpusSettings
@@ -167,7 +169,7 @@ def prepare_corpus(settings: CorpusSettings, folder: Path, root: Path | None = N
     overlaps = folder / f"overlaps-{_hash({n: f.name for n, f in folders.items()})[:16]}.json"
     # What is there is complete: it is renamed to its name when it is.
     if not all(path.exists() for path in [*folders.values(), overlaps]):
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_writable(folder)
         with _locked(folder / ".lock"), Workers(settings.processes) as workers:
             for leftover in folder.glob(f"{STAGING}*"):
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -195,6 +197,18 @@ def _folder_name(name: str, recipe: dict[str, Any]) -> str:
 
 def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _make_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise CorpusError(
+            f"corpus.filepath: cannot write to {folder} ({one_line(error)}); allowed: a folder "
+            "that can be written to"
+        ) from error
 
 
 @contextmanager

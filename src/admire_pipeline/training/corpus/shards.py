@@ -50,6 +50,10 @@ class ValidationShard:
     def __len__(self) -> int:
         return len(self.bytes)
 
+    def first(self, size: int) -> int:
+        """How many passages, at least one, hold at most `size` UTF-8 bytes: a fair sample."""
+        return max(1, int(np.searchsorted(np.cumsum(self.bytes), size, side="right")))
+
 
 def open_tokens(folder: Path, name: str, dtype: np.dtype[Any]) -> np.ndarray:
     """Tokens of a file, memory-mapped and read-only."""
