@@ -76,7 +76,7 @@ class CampaignHooks:
     def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
         """Reach the tracking server before any compute is spent."""
         runner = run_params["runner"]
-        if runner is not None and "SequentialRunner" not in str(runner):
+        if any(name in str(runner) for name in ("ParallelRunner", "ThreadRunner")):
             raise UserError(
                 f"--runner: {runner} would work on one trial in several places; "
                 "allowed: SequentialRunner"
