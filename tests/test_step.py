@@ -77,7 +77,7 @@ def test_what_a_step_prints(project: Project) -> None:
     assert re.search(r"letters +\d+\.\d% +█+ ", output)
     assert re.search(r"held_out +- ", output)
     assert re.search(r"score +-\d\.\d+ ± \d\.\d+ +cost \d\.\d+ +fidelity \w+", output)
-    assert re.search(r"best +predicted score -\d\.\d+ ± \d\.\d+\s+at\s+small", output)
+    assert re.search(r"best +predicted score -\d\.\d+ ± \d+\.\d+\s+at\s+small", output), output
     assert re.search(r"budget +spent \d\.\d+ of 5 in 1 trials", output)
     assert "mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:////" in output
 
