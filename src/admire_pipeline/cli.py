@@ -180,7 +180,7 @@ def _check_nodes(option: str, arguments: Mapping[str, Any]) -> None:
         if name not in pipelines:
             raise UserError(f"{option}: unknown {name!r}; {suggest(name, pipelines)}")
     try:
-        sum((pipelines[name] for name in names), Pipeline([])).filter(
+        chosen = sum((pipelines[name] for name in names), Pipeline([])).filter(
             tags=arguments["tags"],
             from_nodes=arguments["from_nodes"],
             to_nodes=arguments["to_nodes"],
@@ -191,6 +191,8 @@ def _check_nodes(option: str, arguments: Mapping[str, Any]) -> None:
         )
     except ValueError as error:
         raise UserError(f"{option}: {error}") from None
+    if "recipes" in chosen.inputs():
+        raise UserError("--nodes: those chosen need 'hash_recipes' too; allowed: whole stages")
     runner = arguments["runner"]
     if runner and not runner.endswith("SequentialRunner"):
         raise UserError(
@@ -219,7 +221,9 @@ def _campaign_store(env: str | None) -> CampaignStore:
 
     project = find_kedro_project(Path.cwd())
     conf = project / settings.CONF_SOURCE
-    loader = settings.CONFIG_LOADER_CLASS(str(conf), env=env, **settings.CONFIG_LOADER_ARGS)
+    loader = settings.CONFIG_LOADER_CLASS(
+        str(conf), env=env or os.environ.get("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS
+    )
     campaign = loader["parameters"].get("campaign")
     checked = validate_settings(CampaignSettings, campaign, "campaign")
     return CampaignStore(checked, project, {"campaign": {}})

@@ -158,11 +158,24 @@ def test_evaluated_trial_counts_before_it_is_ended(store: CampaignStore) -> None
     assert store.trials()[0].status is TrialStatus.OBSERVED
     # What comes after, a recommendation say, does not cost the trial its score.
     store.fail("the recommendation raised")
-    assert store.client.get_run(trial.run_id).info.status == "KILLED"
+    assert store.client.get_run(trial.run_id).info.status == "FINISHED"
     assert store.trials()[0].status is TrialStatus.OBSERVED
-    taken = again(store)
-    assert taken.claim() is not None
-    taken.finish()
+    assert again(store).claim() is None
+
+
+def test_killed_after_the_score_is_ended_by_the_next_process(
+    store: CampaignStore, tmp_path: Path
+) -> None:
+    script = (
+        "import os, signal\nfrom admire_pipeline.tracking.trial import Observation\n"
+        f"store.open({DRAFT!r}); store.observe(Observation({{'score': 1.0}}, {{}}))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert as_other_process(tmp_path, script).returncode == -9
+    assert store.trials()[0].status is TrialStatus.OBSERVED
+    trial = store.claim()
+    assert trial is not None and trial.score == 1.0
+    store.finish()
     assert store.client.get_run(trial.run_id).info.status == "FINISHED"
 
 

@@ -6,6 +6,7 @@ The project hook binds them to the campaign's store (`bind`) once the config is 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -226,7 +227,8 @@ def _dataset(config: dict[str, Any], path: Path) -> AbstractDataset[Any, Any]:
 
 
 def _save_whole(config: dict[str, Any], path: Path, data: Any) -> None:
-    aside = path.with_name(f".{path.name}")
+    # By process: workers share the files of the campaign.
+    aside = path.with_name(f".{os.getpid()}.{path.name}")
     _dataset(config, aside).save(data)
     sync_file(aside)
     aside.replace(path)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
@@ -52,7 +53,7 @@ def connect(settings: CampaignSettings, project: Path) -> tuple[MlflowClient, st
         with FileLock(folder / ".lock"), impatient(settings.server_timeout):
             if uri.startswith(SQLITE):
                 _create_database(Path(uri.removeprefix(SQLITE)))
-            elif not remote:
+            elif not remote and re.match(r"(postgresql|mysql|mssql|sqlite)\b", uri):
                 _reach_database(uri, settings.server_timeout)
             client = MlflowClient(uri)
             experiment = client.get_experiment_by_name(settings.name)
@@ -107,17 +108,26 @@ def _reach_database(uri: str, timeout: float) -> None:
     """Connect once; MLflow itself would try for minutes, and log each of its attempts."""
     from sqlalchemy import create_engine
 
+    answers: Queue[Exception | None] = Queue()
+
     def connect_once() -> None:
-        engine = create_engine(uri)
-        engine.connect().close()
-        engine.dispose()
+        try:
+            engine = create_engine(uri)
+            engine.connect().close()
+            engine.dispose()
+            answers.put(None)
+        except Exception as error:
+            answers.put(error)
 
     # In a thread: the time a driver waits for a silent host is set differently in each of them.
-    pool = ThreadPoolExecutor(1)
+    # A daemon: the process must not wait for it at its end.
+    Thread(target=connect_once, daemon=True).start()
     try:
-        pool.submit(connect_once).result(timeout)
-    finally:
-        pool.shutdown(wait=False)
+        error = answers.get(timeout=timeout)
+    except Empty:
+        raise TimeoutError(f"no answer within {timeout:g} s") from None
+    if error is not None:
+        raise error
 
 
 def _create_database(path: Path) -> None:

@@ -200,15 +200,16 @@ class CampaignStore:
     def fail(self, reason: str) -> None:
         """End the open trial FAILED; its cost stays, since it has been paid.
 
-        One that has been evaluated is only released: its score is as good as any.
+        One that has been evaluated ends FINISHED, with the reason: its score is as good as any.
         """
         if self._open is None:
             return
         if history.is_scored(self.client.get_run(self._open.run_id)):
-            self.release(interrupted=True)
-            return
-        self.log_metrics({"cost": self._open.cost})
-        self._end("FAILED", {history.REASON: without_secrets(reason)[: history.TAG_LIMIT]})
+            status = "FINISHED"
+        else:
+            status = "FAILED"
+            self.log_metrics({"cost": self._open.cost})
+        self._end(status, {history.REASON: without_secrets(reason)[: history.TAG_LIMIT]})
 
     def release(self, *, interrupted: bool) -> None:
         """Leave the open trial for a later process to finish.
