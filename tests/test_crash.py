@@ -43,7 +43,6 @@ MOMENTS = {
     "training": "checkpoints/checkpoint-*/complete",
     "trained": "model/training_run.json",
     "evaluated": "score.json",
-    "recorded": "step_report.json",
 }
 
 
