@@ -39,7 +39,7 @@ campaign: $(STAMP) ## a campaign of 12 trials against uniform and size-proportio
 
 lock: $(STAMP)  ## resolve the dependencies anew into requirements.lock
 	$(BIN)/pip-compile -q --extra dev --strip-extras --no-annotate --no-header \
-		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--no-emit-options \
 		-o requirements.lock pyproject.toml
 	sed -i.bak 's/^torch==\([0-9.]*\)+.*/torch==\1/' requirements.lock  # any build of that version
 	rm requirements.lock.bak

@@ -50,10 +50,9 @@ def check_configuration(parameters: Any, corpus: Any) -> Configuration:
         raise UserError(f"catalog.corpus: {corpus!r} is not allowed; allowed: a mapping")
     settings = {key: corpus[key] for key in corpus if key not in KEDRO_KEYS}
     config = validate_settings(Configuration, {**parameters, "corpus": settings})
-    domains = [n for n, d in config.corpus.domains.items() if d.use != "validation"]
     try:
         config.search.build_policy()
-        build_space(domains, config.search, config.fidelities)
+        build_space(config.corpus.trained, config.search, config.fidelities)
     except ValueError as error:
         raise UserError(f"search: {error}") from None
     _check_objective(config)
@@ -67,9 +66,7 @@ def check_configuration(parameters: Any, corpus: Any) -> Configuration:
 
 
 def _check_objective(config: Configuration) -> None:
-    measured = [
-        f"bits_per_byte.{name}" for name, d in config.corpus.domains.items() if d.use != "train"
-    ]
+    measured = [f"bits_per_byte.{name}" for name in config.corpus.evaluated]
     for name in config.objective.weights or {}:
         if name not in measured:
             raise UserError(

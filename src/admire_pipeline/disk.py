@@ -6,14 +6,9 @@ import os
 from pathlib import Path
 
 
-def sync(folder: Path, files: bool = True) -> None:
-    """Wait until the folder, and the files in it, are on the disk.
-
-    Args:
-        folder: What to wait for.
-        files: Whether its files count too, or only their names in it.
-    """
-    for path in [*(folder.iterdir() if files else ()), folder]:
+def sync(folder: Path) -> None:
+    """Wait until the folder, and the files in it, are on the disk."""
+    for path in [*folder.iterdir(), folder]:
         sync_file(path)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.utils.logging import disable_progress_bar
 
-from admire_pipeline.disk import sync
+from admire_pipeline.disk import sync, sync_file
 from admire_pipeline.errors import UserError
 from admire_pipeline.training.evaluation import evaluate_domains, mean_bits_per_byte
 from admire_pipeline.training.mixing import MixingPlan, MixtureDataset
@@ -91,7 +91,7 @@ def train_trial(  # noqa: PLR0913
     (aside / done.name).write_text(json.dumps(result))
     sync(aside)
     aside.rename(folder / MODEL)
-    sync(folder, files=False)  # the checkpoints go only once the model is there to stay
+    sync_file(folder)  # the checkpoints go only once the model is there to stay
     shutil.rmtree(checkpoints, ignore_errors=True)
     logger.info(
         "trained %d parameters on %d tokens in %.1f s", run.parameters, run.tokens, run.seconds

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from admire_pipeline.disk import sync
+from admire_pipeline.disk import sync, sync_file
 from admire_pipeline.training.corpus.errors import CorpusError
 from admire_pipeline.training.corpus.parallel import Workers
 from admire_pipeline.training.corpus.settings import CorpusSettings
@@ -98,7 +98,7 @@ def build_domain(  # noqa: PLR0913 - what and where, and the processes to do it 
         (staging / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         sync(staging)
         staging.rename(target)
-        sync(target.parent, files=False)
+        sync_file(target.parent)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise

@@ -52,12 +52,12 @@ class Corpus:
     @property
     def domains(self) -> tuple[str, ...]:
         """Domains to train on, in the order of the settings."""
-        return tuple(n for n, domain in self.settings.domains.items() if domain.use != "validation")
+        return self.settings.trained
 
     @property
     def validation_domains(self) -> tuple[str, ...]:
         """Domains to evaluate on, in the order of the settings."""
-        return tuple(n for n, domain in self.settings.domains.items() if domain.use != "train")
+        return self.settings.evaluated
 
     @cached_property
     def manifest(self) -> dict[str, Any]:

@@ -126,6 +126,16 @@ class CorpusSettings(_Settings):
         return self
 
     @property
+    def trained(self) -> tuple[str, ...]:
+        """Domains to train on, in the order of the settings."""
+        return tuple(name for name, domain in self.domains.items() if domain.use != "validation")
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """Domains to evaluate on, in the order of the settings."""
+        return tuple(name for name, domain in self.domains.items() if domain.use != "train")
+
+    @property
     def processes(self) -> int:
         """Processes to use."""
         if self.workers is not None:
