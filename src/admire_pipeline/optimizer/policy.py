@@ -71,6 +71,10 @@ class Recommendation:
     trial: str | None
 
 
+class NothingToPropose(Exception):
+    """The policy has no further trial: its pool is used up, or it was done after the last one."""
+
+
 class Policy(ABC):
     """Chooses trials and recommends a mixture.
 
@@ -86,7 +90,11 @@ class Policy(ABC):
 
     @abstractmethod
     def propose(self, space: Space, trials: Trials, seed: int) -> Proposal:
-        """Choose the next trial; the same arguments give the same proposal."""
+        """Choose the next trial; the same arguments give the same proposal.
+
+        Raises:
+            NothingToPropose: If there is none.
+        """
 
     @abstractmethod
     def recommend(self, space: Space, trials: Trials, seed: int) -> Recommendation | None:
@@ -105,7 +113,8 @@ class Policy(ABC):
         """Fill in a proposal of a mixture (``K``) at the fidelity of this position."""
         chosen = space.fidelities[fidelity]
         return Proposal(
-            mixture=space.mixtures.project(mixture),
+            # A mixture of a pool is a name for its run: it stays as it is, bit for bit.
+            mixture=mixture if space.pools else space.mixtures.project(mixture),
             fidelity=chosen.name,
             cost=chosen.cost,
             policy=self.name,

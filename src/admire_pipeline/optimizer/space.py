@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from admire_pipeline.mixture import MixtureSpace
 
@@ -28,13 +31,21 @@ class Space:
     Attributes:
         mixtures: The constrained simplex.
         fidelities: At least one, ordered from small to large; the last one is the target.
+        pools: For each of the ``M`` fidelities the mixtures (``n x K``) that may be tried there,
+            as where finished runs are replayed; empty where the whole simplex may be. A mixture of
+            a pool scores what its run has scored: trying it leaves no noise to average over.
+        objective: Weight of each metric in the score, which is their weighted sum (so losses have
+            negative weights). Empty: policies see the score alone.
 
     Raises:
-        ValueError: If there is no fidelity, a name is repeated or a cost is not positive.
+        ValueError: If there is no fidelity, a name is repeated, a cost is not positive or a pool is
+            missing or empty.
     """
 
     mixtures: MixtureSpace
     fidelities: tuple[Fidelity, ...]
+    pools: tuple[np.ndarray, ...] = ()
+    objective: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the fidelities."""
@@ -49,6 +60,11 @@ class Space:
                 raise ValueError(
                     f"fidelities.{fidelity.name}.cost: {fidelity.cost}, must be greater than 0"
                 )
+        sizes = [len(pool) for pool in self.pools]
+        if sizes and (len(sizes) != len(names) or not all(sizes)):
+            raise ValueError(
+                f"pools: {sizes} mixtures, each of {names} needs at least one (or no pools at all)"
+            )
 
     @property
     def target(self) -> Fidelity:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MIXTURE_PREFIX = "mixture."
+METRIC_PREFIX = "metric."
 STATUSES = ("observed", "pending", "failed")
 
 # Mixtures that differ by less in every weight (0.1 percentage points) train the same model.
@@ -34,6 +35,8 @@ class Trials:
             nothing, and are not tried again.
         scores: ``n`` scores, NaN unless observed.
         score_errors: ``n`` standard errors of the scores, NaN where unknown.
+        metrics: ``n x P`` metrics, in the order of ``Space.objective``, NaN where a trial lacks
+            one.
     """
 
     names: tuple[str, ...]
@@ -43,6 +46,7 @@ class Trials:
     pending: np.ndarray
     scores: np.ndarray
     score_errors: np.ndarray
+    metrics: np.ndarray
 
     @classmethod
     def from_frame(cls, space: Space, frame: pd.DataFrame) -> Trials:
@@ -51,8 +55,9 @@ class Trials:
         Args:
             space: The campaign's space.
             frame: One row a trial with columns ``trial``, ``fidelity``, ``status`` (observed,
-                pending or failed), ``score``, optionally ``score_se``, and ``mixture.<domain>`` for
-                every domain. Other columns are ignored. A frame without rows needs no columns.
+                pending or failed), ``score``, optionally ``score_se``, ``mixture.<domain>`` for
+                every domain, and optionally ``metric.<name>`` for the objective's metrics. Other
+                columns are ignored. A frame without rows needs no columns.
 
         Returns:
             The trials in the table's order.
@@ -82,7 +87,12 @@ class Trials:
         errors = frame.reindex(columns=["score_se"])["score_se"].to_numpy(dtype=np.float64)
         errors = np.where(np.isfinite(errors) & (errors >= 0), errors, np.nan)
         scores = np.where(observed, scores, np.nan)
-        return cls(names, np.clip(mixtures, 0, 1), fidelities, observed, pending, scores, errors)
+        columns = [METRIC_PREFIX + name for name in space.objective]
+        metrics = frame.reindex(columns=columns).to_numpy(dtype=np.float64)
+        metrics = np.where(observed[:, None] & np.isfinite(metrics), metrics, np.nan)
+        return cls(
+            names, np.clip(mixtures, 0, 1), fidelities, observed, pending, scores, errors, metrics
+        )
 
     def __len__(self) -> int:
         """Return the number of trials, pending and failed ones included."""
