@@ -1,0 +1,167 @@
+"""What a policy is tried on: a space, runs to be had in it, and a truth to measure regret by."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from admire_pipeline.errors import UserError, suggest
+from admire_pipeline.mixture import MixtureSpace
+from admire_pipeline.optimizer import Fidelity, Space
+from admire_pipeline.replay.table import RunTable
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one run of a problem gives.
+
+    Attributes:
+        score: Its score, to be maximised.
+        metrics: ``P`` metrics in the order of ``Space.objective``.
+    """
+
+    score: float
+    metrics: np.ndarray
+
+
+class Problem(ABC):
+    """A search whose answer is known.
+
+    Attributes:
+        table: Name of the run table it is made from.
+        kind: ``pool`` or ``simulator``.
+        objective: Name of the objective.
+        space: What may be tried; costs are in trainings of the target.
+        best: The best true score at the target.
+        typical: The true score of a mixture picked at random, see the problems.
+    """
+
+    kind: str
+
+    def __init__(
+        self, table: RunTable, objective: str, space: Space, best: float, typical: float
+    ) -> None:
+        self.table = table.name
+        self.objective = objective
+        self.space = space
+        self.best = best
+        self.typical = typical
+
+    @abstractmethod
+    def evaluate(self, mixture: np.ndarray, fidelity: int, rng: np.random.Generator) -> Evaluation:
+        """Run a mixture (``K``) at the fidelity of this position.
+
+        Raises:
+            ValueError: If it cannot be run there.
+        """
+
+    @abstractmethod
+    def truth(self, mixture: np.ndarray) -> float:
+        """Return the true score of a mixture (``K``) at the target.
+
+        Raises:
+            ValueError: If there is none.
+        """
+
+    def regret(self, mixture: np.ndarray) -> float:
+        """Return the normalised regret of recommending a mixture (``K``).
+
+        It is ``(best - truth) / (best - typical)``: 0 is perfect and 1 a random pick. Where all
+        mixtures score the same there is nothing to regret: 0.
+        """
+        span = self.best - self.typical
+        lost = self.best - self.truth(mixture)
+        return float(lost / span) if span > 0 else 0.0
+
+
+class PoolProblem(Problem):
+    """Finished runs replayed: only the table's mixtures may be tried and recommended.
+
+    Recommended may be the mixtures of the target's pool; the regret is by their recorded scores,
+    noise and all, and a random pick is one from this pool. At the smaller fidelities every run of
+    the table may be tried. A mixture that has several runs at one fidelity is one mixture with the
+    mean of their metrics, as a replay has no second answer for it. Runs that lack a metric of the
+    objective have no score and are left out, and so is a smaller fidelity without any other.
+
+    Args:
+        table: The runs.
+        objective: A name from ``table.objectives()``.
+
+    Raises:
+        UserError: If the table has no such objective.
+    """
+
+    kind = "pool"
+
+    def __init__(self, table: RunTable, objective: str) -> None:
+        weights = objective_weights(table, objective)
+        signs = np.array(list(weights.values()))
+        columns = [table.metrics.index(name) for name in weights]
+        self._runs: list[dict[bytes, Evaluation]] = []
+        fidelities: list[Fidelity] = []
+        pools: list[np.ndarray] = []
+        for fidelity in table.fidelities:
+            rows = table.pool(fidelity.name)
+            mixtures = np.ascontiguousarray(table.mixtures(fidelity.name)[rows])
+            metrics = table.values(fidelity.name)[rows][:, columns]
+            scored = np.isfinite(metrics).all(axis=1)
+            if not scored.any():
+                continue
+            pool, metrics = _merge(mixtures[scored], metrics[scored])
+            fidelities.append(fidelity)
+            pools.append(pool)
+            self._runs.append(
+                {
+                    mixture.tobytes(): Evaluation(float(signs @ values), values)
+                    for mixture, values in zip(pool, metrics, strict=True)
+                }
+            )
+        space = Space(MixtureSpace(table.domains), tuple(fidelities), tuple(pools), weights)
+        scores = [run.score for run in self._runs[-1].values()]
+        super().__init__(table, objective, space, max(scores), float(np.mean(scores)))
+
+    def evaluate(
+        self, mixture: np.ndarray, fidelity: int, rng: np.random.Generator | None = None
+    ) -> Evaluation:
+        """Look the run up."""
+        try:
+            return self._runs[fidelity][_key(mixture)]
+        except KeyError:
+            name = self.space.fidelities[fidelity].name
+            raise ValueError(f"no run of the pool of {name!r} has the mixture {mixture}") from None
+
+    def truth(self, mixture: np.ndarray) -> float:
+        """Return the recorded score of a mixture of the target's pool."""
+        return self.evaluate(mixture, len(self.space.fidelities) - 1).score
+
+
+def objective_weights(table: RunTable, objective: str) -> Mapping[str, float]:
+    """Return the signed weight of each metric in an objective of a table.
+
+    Raises:
+        UserError: If the table has no such objective.
+    """
+    known = table.objectives()
+    if objective not in known:
+        raise UserError(
+            f"objectives: unknown {objective!r} of table {table.name!r}; "
+            f"{suggest(objective, known)}"
+        )
+    return known[objective]
+
+
+def _merge(mixtures: np.ndarray, metrics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average the metrics (``n x P``) of equal mixtures (``n x K``), in order of appearance."""
+    _, first, group = np.unique(mixtures, axis=0, return_index=True, return_inverse=True)
+    sums = np.zeros((len(first), metrics.shape[1]))
+    np.add.at(sums, group, metrics)
+    means = sums / np.bincount(group)[:, None]
+    order = np.argsort(first)
+    return mixtures[first[order]], means[order]
+
+
+def _key(mixture: np.ndarray) -> bytes:
+    return np.ascontiguousarray(mixture, dtype=np.float64).tobytes()
