@@ -5,6 +5,7 @@ A plain library over ``optimizer`` and ``mixture``: it knows neither Kedro nor M
 
 from __future__ import annotations
 
+from admire_pipeline.replay.published import READERS, read_pile, read_tulu
 from admire_pipeline.replay.table import RunTable, read_table
 
-__all__ = ["RunTable", "read_table"]
+__all__ = ["READERS", "RunTable", "read_pile", "read_table", "read_tulu"]
