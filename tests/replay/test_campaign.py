@@ -1,0 +1,90 @@
+"""A replayed campaign: what it costs, when it ends, what is reported."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from admire_pipeline.optimizer import Recommendation, Space, Trials
+from admire_pipeline.replay.campaign import replay
+from admire_pipeline.replay.problem import PoolProblem
+from admire_pipeline.replay.synthetic import made_up_table
+from tests.replay.policies import InTurn, Stuck
+
+
+@pytest.fixture(scope="module")
+def problem() -> PoolProblem:
+    return PoolProblem(made_up_table("transfer", runs=(30, 20, 12)), "average")
+
+
+def test_steps_cost_what_their_fidelity_costs(problem: PoolProblem) -> None:
+    steps = replay(problem, InTurn(1), 1.0, 0)
+    assert [step.cost for step in steps] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert [step.step for step in steps] == list(range(6))
+    assert [step.fidelity for step in steps] == ["", *["size-2"] * 5]
+
+
+def test_the_first_proposal_beyond_the_budget_ends_it(problem: PoolProblem) -> None:
+    assert [step.cost for step in replay(problem, InTurn(), 3.9, 0)] == [0, 1, 2, 3]
+
+
+def test_a_policy_that_is_done_ends_it(problem: PoolProblem) -> None:
+    assert len(replay(problem, InTurn(limit=2), 100, 0)) == 3
+    assert len(replay(problem, InTurn(), 100, 0)) == 13
+
+
+def test_no_recommendation_counts_as_a_random_pick(problem: PoolProblem) -> None:
+    assert [step.honest for step in replay(problem, InTurn(0, limit=3), 1, 0)] == [1.0] * 4
+
+
+def test_regret_is_that_of_the_best_so_far(problem: PoolProblem) -> None:
+    steps = replay(problem, InTurn(), 100, 0)
+    regrets = [problem.regret(mixture) for mixture in problem.space.pools[-1]]
+    expected = np.minimum.accumulate(regrets)
+    np.testing.assert_allclose([step.honest for step in steps], [1.0, *expected])
+    np.testing.assert_allclose(
+        [step.published for step in steps], np.minimum.accumulate([1.0, *expected])
+    )
+    assert steps[-1].honest == 0
+
+
+class Latest(InTurn):
+    """Recommends what it tried last."""
+
+    def recommend(self, space: Space, trials: Trials, seed: int) -> Recommendation | None:
+        return Recommendation(trials.mixtures[-1], 0.0, 0.0, None) if len(trials) else None
+
+
+def test_honest_regret_rises_again_and_published_does_not(problem: PoolProblem) -> None:
+    steps = replay(problem, Latest(), 100, 0)
+    honest = [step.honest for step in steps]
+    assert honest[1:] == [problem.regret(mixture) for mixture in problem.space.pools[-1]]
+    assert any(later > earlier for earlier, later in zip(honest, honest[1:], strict=False))
+    assert [step.published for step in steps] == list(np.minimum.accumulate(honest))
+
+
+class Nosy(InTurn):
+    """Keeps the last table of trials that it was shown."""
+
+    shown: Trials | None = None
+
+    def recommend(self, space: Space, trials: Trials, seed: int) -> Recommendation | None:
+        self.shown = trials
+        return super().recommend(space, trials, seed)
+
+
+def test_the_policy_sees_every_run_with_its_metrics(problem: PoolProblem) -> None:
+    policy = Nosy(limit=5)
+    replay(problem, policy, 100, 0)
+    assert policy.shown is not None
+    pool = problem.space.pools[-1][:5]
+    np.testing.assert_array_equal(policy.shown.mixtures, pool)
+    runs = [problem.evaluate(mixture, 2) for mixture in pool]
+    np.testing.assert_array_equal(policy.shown.metrics, [run.metrics for run in runs])
+    np.testing.assert_allclose(policy.shown.scores, [run.score for run in runs])
+    assert policy.shown.observed.all()
+
+
+def test_a_mixture_of_a_pool_is_tried_once(problem: PoolProblem) -> None:
+    with pytest.raises(ValueError, match="pool of 'size-3' twice"):
+        replay(problem, Stuck(), 100, 0)
