@@ -33,8 +33,8 @@ __all__ = [
 
 POLICIES = {
     "admire": "bayesian.Admire",
-    "admire-mfbo": "bayesian.AdmireMfbo",
-    "admire-bo": "bayesian.AdmireBo",
+    "admire-mfbo": "published.AdmireMfbo",
+    "admire-bo": "published.AdmireBo",
     "random": "random_search.RandomSearch",
 }
 """Where each policy is found, by its name in the configuration; the first is the default."""
