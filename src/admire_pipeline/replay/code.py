@@ -1,0 +1,63 @@
+"""Which code a result comes from."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+PACKAGE = __name__.partition(".")[0]
+
+
+def fingerprint(*modules: str) -> str:
+    """Return a hash of the code of modules and of all modules of this package that they import.
+
+    Comments, docstrings and formatting do not enter it.
+
+    Args:
+        modules: Full names.
+    """
+    seen: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in seen:
+            seen[module], imported = _parse(module)
+            waiting += imported
+    text = "\n".join(f"{module} {seen[module]}" for module in sorted(seen))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def _parse(module: str) -> tuple[str, tuple[str, ...]]:
+    """The hash of a module's code, and the names of the package's modules that it imports."""
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        return "", ()
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    imported: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            # `from package import name`: the name may be a module or something in it.
+            imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (
+            ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:]
+    # A package's own file lists what is in it; a name more in the list changes no result.
+    is_package = spec.submodule_search_locations is not None
+    code = "" if is_package else hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return code, tuple(name for name in sorted(imported) if _is_module(name))
+
+
+def _is_module(name: str) -> bool:
+    if name != PACKAGE and not name.startswith(f"{PACKAGE}."):
+        return False
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # what stands in a module, not in a package
+        return False

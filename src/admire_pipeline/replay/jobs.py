@@ -1,0 +1,159 @@
+"""What a benchmark consists of: one job a policy, objective and seed, with its file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from admire_pipeline.disk import sync_file
+from admire_pipeline.optimizer import Policy, PolicySettings
+from admire_pipeline.replay.campaign import replay
+from admire_pipeline.replay.code import fingerprint
+from admire_pipeline.replay.problem import PoolProblem, Problem
+from admire_pipeline.replay.table import RunTable
+
+COLUMNS = (
+    "policy",
+    "table",
+    "problem",
+    "objective",
+    "seed",
+    "step",
+    "cost",
+    "fidelity",
+    "honest",
+    "published",
+    "propose_seconds",
+    "recommend_seconds",
+    "budget",
+)
+"""Of the curves: one row a step (``campaign.Step``) with what tells the campaigns apart."""
+
+CODE = "code"
+"""Column of a job's file: the fingerprint of the code that made it."""
+
+_PACKAGE = "admire-pipeline"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One campaign to be replayed."""
+
+    policy: str
+    objective: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.policy}, {self.objective}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A benchmark: every policy on every objective with every seed.
+
+    Attributes:
+        table: The runs.
+        problem: ``pool`` or ``simulator``.
+        policies: Names.
+        objectives: Names.
+        seeds: At least 0.
+        budget: Of each campaign, in trainings of the target.
+        folder: Where the jobs' files go, in ``jobs/``.
+        cache: Folder of what the simulators are fitted to, shared between benchmarks.
+        settings: Settings of the policies.
+    """
+
+    table: RunTable
+    problem: str
+    policies: tuple[str, ...]
+    objectives: tuple[str, ...]
+    seeds: tuple[int, ...]
+    budget: float
+    folder: Path
+    cache: Path
+    settings: PolicySettings = field(default_factory=PolicySettings)
+
+    def jobs(self) -> list[Job]:
+        """All jobs."""
+        return [
+            Job(policy, objective, seed)
+            for policy in self.policies
+            for objective in self.objectives
+            for seed in self.seeds
+        ]
+
+    def make_problem(self, job: Job) -> Problem:
+        """The problem of a job."""
+        if self.problem == "simulator":
+            from admire_pipeline.replay.simulator import SimulatorProblem
+
+            return SimulatorProblem(self.table, job.objective, job.seed, self.cache)
+        return PoolProblem(self.table, job.objective)
+
+    def make_policy(self, name: str, problem: Problem) -> Policy:
+        """A policy for a problem."""
+        try:
+            from admire_pipeline.replay import policies
+        except ImportError:
+            from admire_pipeline.optimizer import make_policy
+
+            return make_policy(name, self.settings)
+        return policies.make(name, self.settings, problem.space)
+
+    def path(self, job: Job) -> Path:
+        """The file of a job; its name says all that decides the result, but for the code."""
+        decisive = {
+            **asdict(job),
+            "table": table_hash(self.table),
+            "problem": self.problem,
+            "budget": self.budget,
+            "settings": asdict(self.settings),
+            "version": version(_PACKAGE),
+        }
+        key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+        name = re.sub(r"[^\w.+-]", "_", f"{job.policy}.{job.objective}.{job.seed}")
+        return self.folder / "jobs" / f"{name}.{key}.parquet"
+
+
+def table_hash(table: RunTable) -> str:
+    """Return a hash of all that a table holds."""
+    digest = hashlib.sha256()
+    about = [table.domains, table.metrics, table.direction, sorted(table.groups.items())]
+    digest.update(repr((about, table.fidelities)).encode())
+    hashes = pd.util.hash_pandas_object(table.frame, index=False)
+    digest.update(np.asarray(hashes, dtype=np.uint64).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def code_of(policy: Policy) -> str:
+    """Return the fingerprint of the code that decides a policy's curves."""
+    return fingerprint(type(policy).__module__, replay.__module__)
+
+
+def run_job(plan: Plan, job: Job) -> float:
+    """Replay a job's campaign and write its file, whole or not at all.
+
+    Returns:
+        The seconds that the policy took.
+    """
+    problem = plan.make_problem(job)
+    policy = plan.make_policy(job.policy, problem)
+    steps = pd.DataFrame([asdict(step) for step in replay(problem, policy, plan.budget, job.seed)])
+    frame = steps.assign(
+        **asdict(job), table=plan.table.name, problem=plan.problem, budget=plan.budget
+    )[list(COLUMNS)]
+    path = plan.path(job)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    frame.assign(**{CODE: code_of(policy)}).to_parquet(aside, index=False)
+    sync_file(aside)
+    aside.replace(path)
+    return float(frame["propose_seconds"].sum() + frame["recommend_seconds"].sum())
