@@ -132,6 +132,26 @@ def ui(port: int, env: str | None, verbose: bool) -> None:
     os.execve(sys.executable, command, environment)  # noqa: S606
 
 
+@admire.command("export-runs")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File to write, .csv or .parquet; data/08_reporting/runs.parquet where not given.",
+)
+@env_option
+@verbose_option
+def export_runs(out: Path | None, env: str | None, verbose: bool) -> None:
+    """Write the campaign's evaluated trials as a run table."""
+    with _one_line_errors(verbose):
+        from admire_pipeline.reporting.run_table import RUNS_FILE, tabulate_runs, write_runs
+
+        store = _campaign_store(env)
+        path = out or store.project / RUNS_FILE
+        runs = tabulate_runs(store.trials(), store.settings.name)
+        write_runs(runs, path)
+        click.echo(f"{len(runs)} runs of campaign {store.settings.name!r} in {path}")
+
+
 @admire.command()
 @env_option
 @verbose_option
@@ -191,8 +211,9 @@ def _check_nodes(option: str, arguments: Mapping[str, Any]) -> None:
         )
     except ValueError as error:
         raise UserError(f"{option}: {error}") from None
-    if "recipes" in chosen.inputs():
-        raise UserError("--nodes: those chosen need 'hash_recipes' too; allowed: whole stages")
+    for dataset, node in (("recipes", "hash_recipes"), ("warm_start", "read_warm_start")):
+        if dataset in chosen.inputs():
+            raise UserError(f"--nodes: those chosen need {node!r} too; allowed: whole stages")
     runner = arguments["runner"]
     if runner and not runner.endswith("SequentialRunner"):
         raise UserError(

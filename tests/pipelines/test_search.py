@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from admire_pipeline.errors import UserError
-from admire_pipeline.optimizer import Space
+from admire_pipeline.optimizer import Space, Trials
 from admire_pipeline.pipelines.search import (
     SearchSettings,
     build_space,
@@ -34,6 +34,8 @@ OBSERVED = Trial(
     recipe="r",
     status=TrialStatus.OBSERVED,
     score=-2.0,
+    metrics={"accuracy.b": 1.0, "bits_per_byte.a": 5.0, "bits_per_byte.c": 7.0},
+    metric_errors={"bits_per_byte.a": 0.25},
 )
 
 
@@ -42,7 +44,8 @@ def space() -> Space:
     ladder = Ladder.model_validate(
         {"nano": {"cost": 0.1, **MODEL, **RECIPE}, "small": {"cost": 1.0, **MODEL, **RECIPE}}
     )
-    return build_space(["a", "b"], SearchSettings(policy="random", design_trials=1), ladder)
+    search = SearchSettings(policy="random", design_trials=1)
+    return build_space(["a", "b"], search, ladder, {"bits_per_byte.a": -0.5, "accuracy.b": 0.5})
 
 
 def test_the_last_fidelity_is_the_target(space: Space) -> None:
@@ -58,6 +61,21 @@ def test_table_follows_the_space(space: Space) -> None:
     assert table["status"].tolist() == ["observed", "failed", "pending"]
     assert table[["mixture.a", "mixture.b"]].to_numpy().tolist() == [[0.25, 0.75]] * 3
     assert table["score"].isna().tolist() == [False, True, True]
+
+
+def test_table_has_the_metrics_of_the_objective(space: Space) -> None:
+    """Only those, only of observed trials, and their weighted sum is the score."""
+    failed = replace(OBSERVED, run_id="2" * 32, status=TrialStatus.FAILED, score=None)
+    table = tabulate_trials([failed, OBSERVED], space, RECIPES)
+    metrics = table[[f"metric.{name}" for name in space.objective]]
+    assert metrics.iloc[0].isna().all() and metrics.iloc[1].tolist() == [5.0, 1.0]
+    assert (metrics.iloc[1] * list(space.objective.values())).sum() == OBSERVED.score
+    assert table["metric_se.bits_per_byte.a"].tolist()[1] == 0.25
+    assert table["metric_se.accuracy.b"].isna().all()
+    assert "metric.bits_per_byte.c" not in table
+    assert np.array_equal(
+        Trials.from_frame(space, table).metrics, [[np.nan, np.nan], [5.0, 1.0]], equal_nan=True
+    )
 
 
 def test_failures_of_another_recipe_do_not_count(space: Space) -> None:

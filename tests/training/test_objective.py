@@ -6,7 +6,12 @@ import pytest
 from pydantic import ValidationError
 
 from admire_pipeline.errors import TrialError, UserError
-from admire_pipeline.training.objective import Metric, ObjectiveSettings, score_metrics
+from admire_pipeline.training.objective import (
+    Metric,
+    ObjectiveSettings,
+    score_metrics,
+    signed_weights,
+)
 
 
 def metric(name: str, value: float, error: float = 0.0) -> Metric:
@@ -26,6 +31,17 @@ def test_weights_are_normalised() -> None:
     score = score_metrics(METRICS, {"bits_per_byte.a": 3.0, "bits_per_byte.b": 1.0})
     assert score.value == pytest.approx(-2.5)
     assert score_metrics(METRICS, {"bits_per_byte.b": 7.0}).value == -4.0
+
+
+@pytest.mark.parametrize("weights", [None, {"bits_per_byte.b": 0.3, "accuracy.c": 0.9}])
+def test_the_score_is_the_sum_of_signed_weights(weights: dict[str, float] | None) -> None:
+    metrics = [*METRICS, metric("accuracy.c", 0.123)]
+    signed = signed_weights([m.name for m in metrics], weights)
+    values = {m.name: m.value for m in metrics}
+    total = sum(weight * values[name] for name, weight in signed.items())
+    assert total == score_metrics(metrics, weights).value
+    assert signed["bits_per_byte.b"] < 0 < signed["accuracy.c"]
+    assert sum(map(abs, signed.values())) == pytest.approx(1.0)
 
 
 def test_gains_keep_their_sign() -> None:

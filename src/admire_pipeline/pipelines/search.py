@@ -12,6 +12,8 @@ from admire_pipeline.mixture import MixtureSpace
 from admire_pipeline.optimizer import Fidelity, Policy, PolicySettings, Space, make_policy
 from admire_pipeline.pipelines.recipes import check_recipe
 from admire_pipeline.tracking import Trial, TrialStatus
+from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.objective import ObjectiveSettings, signed_weights
 from admire_pipeline.training.settings import Ladder
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class SearchSettings(BaseModel):
     """Trials of the set-up phase: a small space-filling design, spread over the fidelities."""
     bounds: dict[str, Bounds] = Field(default_factory=dict)
     """Least and greatest weight per domain; [0, 1] for those not named."""
+    warm_start: str | None = Field(default=None, min_length=1)
+    """Path of a run table whose runs inform the search and cost it nothing; null: none."""
 
     def build_policy(self) -> Policy:
         """The policy.
@@ -49,8 +53,19 @@ class SearchSettings(BaseModel):
         return make_policy(self.policy, PolicySettings(design_trials=self.design_trials))
 
 
-def build_space(domains: Sequence[str], search: SearchSettings, fidelities: Ladder) -> Space:
-    """Mixtures over the corpus' domains and the ladder of fidelities.
+def build_space(
+    domains: Sequence[str],
+    search: SearchSettings,
+    fidelities: Ladder,
+    objective: Mapping[str, float] | None = None,
+) -> Space:
+    """Mixtures over the corpus' domains, the ladder of fidelities, and what the score is made of.
+
+    Args:
+        domains: Domains that are trained on.
+        search: Its bounds.
+        fidelities: The ladder.
+        objective: Weight of each metric in the score (`signed_weights`).
 
     Raises:
         ValueError: If the bounds leave no feasible mixture.
@@ -58,13 +73,30 @@ def build_space(domains: Sequence[str], search: SearchSettings, fidelities: Ladd
     return Space(
         mixtures=MixtureSpace.from_bounds(domains, search.bounds),
         fidelities=tuple(Fidelity(name, f.cost) for name, f in fidelities.root.items()),
+        objective=dict(objective or {}),
     )
+
+
+def campaign_space(
+    corpus: Corpus, search: SearchSettings, fidelities: Ladder, objective: ObjectiveSettings
+) -> Space:
+    """The campaign's space: what may be tried, and the metrics that its score is made of.
+
+    Raises:
+        ValueError: If the bounds leave no feasible mixture.
+    """
+    measured = [f"bits_per_byte.{domain}" for domain in corpus.validation_domains]
+    weights = signed_weights(measured, objective.weights)
+    return build_space(corpus.domains, search, fidelities, weights)
 
 
 def tabulate_trials(
     trials: Sequence[Trial], space: Space, recipes: Mapping[str, str]
 ) -> pd.DataFrame:
     """The trials as the optimizer's table, one row each.
+
+    Metrics of the objective, and their standard errors where they are known, are columns
+    `metric.<name>` and `metric_se.<name>`; only observed trials have them.
 
     Args:
         trials: The history.
@@ -78,7 +110,7 @@ def tabulate_trials(
     import pandas as pd
 
     domains = space.mixtures.domains
-    rows = []
+    rows: list[dict[str, Any]] = []
     for trial in trials:
         failed = trial.status is TrialStatus.FAILED
         if failed and recipes.get(trial.fidelity) != trial.recipe:
@@ -100,10 +132,13 @@ def tabulate_trials(
             }
             | {f"mixture.{domain}": trial.mixture[domain] for domain in domains}
         )
-    columns = ["trial", "fidelity", "status", "score", "score_se", "cost"]
-    columns += [f"mixture.{domain}" for domain in domains]
-    frame = pd.DataFrame(rows, columns=columns)
-    return frame.astype(dict.fromkeys(("score", "score_se", "cost"), "float64"))
+        if trial.status is TrialStatus.OBSERVED:
+            for prefix, values in (("metric", trial.metrics), ("metric_se", trial.metric_errors)):
+                rows[-1] |= {f"{prefix}.{n}": values[n] for n in space.objective if n in values}
+    columns = ["score", "score_se", "cost", *(f"mixture.{domain}" for domain in domains)]
+    columns += [f"{prefix}.{n}" for prefix in ("metric", "metric_se") for n in space.objective]
+    frame = pd.DataFrame(rows, columns=["trial", "fidelity", "status", *columns])
+    return frame.astype(dict.fromkeys(columns, "float64"))
 
 
 def mixture_by_domain(mixture: np.ndarray, space: Space) -> dict[str, float]:

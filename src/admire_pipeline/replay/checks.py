@@ -15,6 +15,8 @@ from admire_pipeline.optimizer.trials import METRIC_PREFIX, MIXTURE_PREFIX
 if TYPE_CHECKING:
     import pandas as pd
 
+ERROR_PREFIX = "metric_se."
+"""Before the name of a metric: its standard error."""
 AVERAGE = "average"
 """The objective that is the mean of all metrics; no metric may have its name."""
 SUM_TOLERANCE = 0.01
@@ -31,7 +33,7 @@ class Runs:
         domains: ``K`` domain names.
         metrics: ``P`` metric names.
         frame: Columns ``fidelity``, ``cost``, ``split`` (where given), ``mixture.*`` (rows sum to
-            1), ``metric.*``; index 0 to ``n - 1``.
+            1), ``metric.*``, ``metric_se.*`` (where given); index 0 to ``n - 1``.
         notes: What was corrected.
     """
 
@@ -111,6 +113,11 @@ def checked_runs(name: str, frame: pd.DataFrame, splits: Sequence[str]) -> Runs:
     values = {
         column: _numbers(name, frame[column], "a finite number, or empty", empty=True)
         for column in (METRIC_PREFIX + metric for metric in metrics)
+    }
+    values |= {
+        column: _numbers(name, frame[column], "a number, at least 0, or empty", low=0.0, empty=True)
+        for column in (ERROR_PREFIX + metric for metric in metrics)
+        if column in frame.columns
     }
     parts = [tidy, pd.DataFrame(weights, columns=list(mixtures)), pd.DataFrame(values)]
     return Runs(domains, metrics, pd.concat(parts, axis=1), notes)

@@ -7,6 +7,7 @@ Columns (``docs/run_tables.md`` has an example):
   are ordered by their mean cost; the dearest is the target.
 - ``mixture.<domain>``: weight of each domain, in [0, 1], a row's sum 1 up to rounding.
 - ``metric.<name>``: each metric; empty where a run lacks it, but never at the target.
+- ``metric_se.<name>`` (optional): standard error of that metric, empty where unknown.
 - ``split`` (optional): ``pool`` or ``held_out`` (see ``RunTable.pool``).
 
 Other columns are left alone.
@@ -46,8 +47,8 @@ class RunTable:
             are mean costs in units of the target's: the target costs 1.
         metrics: ``P`` metric names, in the order of the columns.
         frame: ``n`` rows with columns ``fidelity``, ``cost`` (in units of the target's mean cost),
-            ``split``, ``mixture.<domain>`` (each row sums to 1) and ``metric.<name>`` (as
-            recorded, in its own direction).
+            ``split``, ``mixture.<domain>`` (each row sums to 1), ``metric.<name>`` (as recorded,
+            in its own direction) and ``metric_se.<name>`` where given.
         direction: Whether the metrics are to be maximised or minimised.
         groups: Named groups of metrics whose mean is an objective too.
         notes: What was corrected on reading, one sentence each.

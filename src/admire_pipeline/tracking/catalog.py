@@ -79,6 +79,14 @@ class OpenTrialDataset(CampaignDataset):
             self.store.open(data)
 
 
+class ProjectFolderDataset(CampaignDataset):
+    """The project's folder, which relative paths of the config start from."""
+
+    def load(self) -> Path:
+        """The folder."""
+        return self.store.project
+
+
 class TrialFolderDataset(CampaignDataset):
     """The open trial's own folder, for checkpoints and the model."""
 

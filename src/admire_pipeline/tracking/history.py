@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from admire_pipeline.tracking.trial import Trial, TrialDraft, TrialStatus, derive_seed
@@ -17,6 +18,7 @@ HEARTBEAT = "admire.heartbeat"
 RESUMABLE = "admire.resumable"
 REASON = "admire.reason"
 EVAL = "eval."
+EVAL_ERROR = "eval_standard_error."
 TAG_LIMIT = 8000
 """Characters that MLflow keeps of a tag."""
 PAGE = 1000
@@ -68,8 +70,13 @@ def read_trial(run: Run) -> Trial:
         status=status,
         score=metrics["score"] if observed else None,
         score_standard_error=metrics.get("score_standard_error") if observed else None,
-        metrics={k.removeprefix(EVAL): v for k, v in metrics.items() if k.startswith(EVAL)},
+        metrics=_named(metrics, EVAL),
+        metric_errors=_named(metrics, EVAL_ERROR),
     )
+
+
+def _named(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
+    return {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
 
 
 def is_resumable(run: Run) -> bool:

@@ -62,6 +62,7 @@ class Trial:
         score: Objective, maximised; None unless observed.
         score_standard_error: Of the score; None where it is not known.
         metrics: Each evaluation metric, in its own direction.
+        metric_errors: Standard error of each metric, where it is known.
     """
 
     run_id: str
@@ -77,6 +78,7 @@ class Trial:
     score: float | None = None
     score_standard_error: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    metric_errors: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The trial as indented JSON; floats read back bit for bit."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -61,6 +61,32 @@ class ObjectiveSettings(BaseModel):
         return weights
 
 
+def signed_weights(
+    measured: Iterable[str], weights: Mapping[str, float] | None
+) -> dict[str, float]:
+    """Weight of each metric in the score, which is their weighted sum: negative for losses.
+
+    Args:
+        measured: Names of the metrics that are measured.
+        weights: Weight per metric name; None weighs all alike.
+
+    Raises:
+        UserError: If a weighted metric is not measured.
+    """
+    measured = list(measured)
+    weights = dict.fromkeys(measured, 1.0) if weights is None else weights
+    if missing := sorted(set(weights) - set(measured)):
+        raise UserError(
+            f"objective.weights: metric {missing[0]!r} was not measured; measured: "
+            + ", ".join(sorted(measured))
+        )
+    total = sum(weights.values())
+    return {
+        name: (-weight if name.split(".", 1)[0] in LOSSES else weight) / total
+        for name, weight in weights.items()
+    }
+
+
 def score_metrics(metrics: Sequence[Metric], weights: Mapping[str, float] | None) -> Score:
     """Weighted mean of the metrics, losses negated; errors of metrics taken as independent.
 
@@ -73,20 +99,12 @@ def score_metrics(metrics: Sequence[Metric], weights: Mapping[str, float] | None
         TrialError: If the score is not a finite number.
     """
     measured = {metric.name: metric for metric in metrics}
-    weights = dict.fromkeys(measured, 1.0) if weights is None else weights
-    missing = sorted(set(weights) - set(measured))
-    if missing:
-        raise UserError(
-            f"objective.weights: metric {missing[0]!r} was not measured; measured: "
-            + ", ".join(sorted(measured))
-        )
-    total = sum(weights.values())
+    signed = signed_weights(measured, weights)
     value = variance = 0.0
-    for name, weight in weights.items():
-        sign = -1.0 if name.split(".", 1)[0] in LOSSES else 1.0
-        value += sign * weight / total * measured[name].value
-        variance += (weight / total * measured[name].standard_error) ** 2
+    for name, weight in signed.items():
+        value += weight * measured[name].value
+        variance += (weight * measured[name].standard_error) ** 2
     if not math.isfinite(value):
-        bad = next((n for n in weights if not math.isfinite(measured[n].value)), "score")
+        bad = next((n for n in signed if not math.isfinite(measured[n].value)), "score")
         raise TrialError(f"score: the trial's score is {value} ({bad}); allowed: a finite number")
     return Score(value, math.sqrt(variance))

@@ -9,14 +9,16 @@ from admire_pipeline.optimizer import recommend
 from admire_pipeline.pipelines.recipes import check_recipe
 from admire_pipeline.pipelines.search import (
     SearchSettings,
-    build_space,
+    campaign_space,
     mixture_by_domain,
     spent,
     tabulate_trials,
 )
+from admire_pipeline.pipelines.warm_start import add_warm_start
 from admire_pipeline.tracking import CampaignSettings, Trial
 from admire_pipeline.tracking.trial import Observation
 from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.objective import ObjectiveSettings
 from admire_pipeline.training.settings import Ladder
 
 if TYPE_CHECKING:
@@ -50,13 +52,15 @@ def record_trial(
     )
 
 
-def recommend_mixture(
+def recommend_mixture(  # noqa: PLR0913
     observation: list[Trial],
     corpus: Corpus,
     campaign: CampaignSettings,
     search: SearchSettings,
     fidelities: Ladder,
+    objective: ObjectiveSettings,
     recipes: dict[str, str],
+    warm_start: DataFrame,
 ) -> dict[str, Any]:
     """The mixture believed best at the target, with its predicted score; empty if unknown.
 
@@ -66,13 +70,16 @@ def recommend_mixture(
         campaign: Its seed.
         search: The policy.
         fidelities: The ladder.
+        objective: What the score is made of.
         recipes: Hash of the configured recipe per fidelity.
+        warm_start: Runs that were known before the campaign, as trials.
     """
-    space = build_space(corpus.domains, search, fidelities)
-    table = tabulate_trials(observation, space, recipes)
+    space = campaign_space(corpus, search, fidelities, objective)
+    table = add_warm_start(warm_start, tabulate_trials(observation, space, recipes))
     best = recommend(space, table, search.build_policy(), campaign.seed)
     if best is None:
         return {}
+    # A run of the warm start has no name but its id.
     names = {trial.run_id: trial.name for trial in observation}
     return {
         "mixture": mixture_by_domain(best.mixture, space),
@@ -82,7 +89,7 @@ def recommend_mixture(
         "target_trials": int(
             ((table["fidelity"] == space.target.name) & (table["status"] == "observed")).sum()
         ),
-        "trial": names[best.trial] if best.trial else None,
+        "trial": names.get(best.trial, best.trial) if best.trial else None,
     }
 
 

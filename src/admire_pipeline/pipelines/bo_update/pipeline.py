@@ -10,6 +10,7 @@ from admire_pipeline.pipelines.bo_update.nodes import (
     tabulate_history,
 )
 from admire_pipeline.pipelines.recipes import recipes_node
+from admire_pipeline.pipelines.warm_start import warm_start_node
 
 
 def create_pipeline() -> Pipeline:
@@ -17,6 +18,7 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             recipes_node(),
+            warm_start_node(),
             Node(
                 record_trial,
                 inputs=["trial", "training_run", "evaluation_table", "score", "recipes"],
@@ -31,7 +33,9 @@ def create_pipeline() -> Pipeline:
                     "params:campaign",
                     "params:search",
                     "params:fidelities",
+                    "params:objective",
                     "recipes",
+                    "warm_start",
                 ],
                 outputs="recommendation",
                 name="recommend_mixture",

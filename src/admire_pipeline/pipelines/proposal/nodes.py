@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING, Any
 
 from admire_pipeline.errors import CampaignOver
 from admire_pipeline.optimizer import propose
 from admire_pipeline.pipelines.search import (
     SearchSettings,
-    build_space,
+    campaign_space,
     mixture_by_domain,
     spent,
     tabulate_trials,
 )
+from admire_pipeline.pipelines.warm_start import add_warm_start
 from admire_pipeline.tracking import CampaignSettings, Trial, TrialDraft
 from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.objective import ObjectiveSettings
 from admire_pipeline.training.requirements import check_requirements
 from admire_pipeline.training.settings import EvaluationSettings, Ladder
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+else:
+    DataFrame = Any  # kedro resolves the annotations of nodes; pandas is slow to import
 
 logger = logging.getLogger(__name__)
 
 
-def propose_trial(  # noqa: PLR0913
+def propose_trial(  # noqa: PLR0913, PLR0917
     corpus: Corpus,
     interrupted: Trial | None,
     trials: list[Trial],
@@ -29,7 +37,9 @@ def propose_trial(  # noqa: PLR0913
     search: SearchSettings,
     fidelities: Ladder,
     evaluation: EvaluationSettings,
+    objective: ObjectiveSettings,
     recipes: dict[str, str],
+    warm_start: DataFrame,
 ) -> Trial | TrialDraft:
     """Take up the interrupted trial where there is one; else ask the policy for a new one.
 
@@ -39,7 +49,7 @@ def propose_trial(  # noqa: PLR0913
             other domains or fidelities than the config.
     """
     check_requirements(corpus, fidelities, evaluation)
-    space = build_space(corpus.domains, search, fidelities)
+    space = campaign_space(corpus, search, fidelities, objective)
     table = tabulate_trials(trials, space, recipes)
     if interrupted is not None:
         return interrupted
@@ -48,7 +58,8 @@ def propose_trial(  # noqa: PLR0913
             f"campaign {campaign.name!r}: its budget is spent ({paid:.2f} of "
             f"{campaign.budget:.2f}); raise campaign.budget to go on"
         )
-    proposal = propose(space, table, search.build_policy(), campaign.seed)
+    known = add_warm_start(warm_start, table)
+    proposal = propose(space, known, search.build_policy(), campaign.seed)
     logger.info(
         "proposal %d: %s (%s, %s)",
         len(trials) + 1,

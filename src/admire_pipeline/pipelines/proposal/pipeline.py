@@ -4,6 +4,7 @@ from kedro.pipeline import Node, Pipeline
 
 from admire_pipeline.pipelines.proposal.nodes import propose_trial
 from admire_pipeline.pipelines.recipes import recipes_node
+from admire_pipeline.pipelines.warm_start import warm_start_node
 
 
 def create_pipeline() -> Pipeline:
@@ -11,6 +12,7 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             recipes_node(),
+            warm_start_node(),
             Node(
                 propose_trial,
                 # The corpus comes first: bad data ends the step before a trial is touched.
@@ -22,7 +24,9 @@ def create_pipeline() -> Pipeline:
                     "params:search",
                     "params:fidelities",
                     "params:evaluation",
+                    "params:objective",
                     "recipes",
+                    "warm_start",
                 ],
                 outputs="trial",
                 name="propose_trial",

@@ -1,0 +1,70 @@
+"""Runs that were known before the campaign: they inform it and cost it nothing."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.pipeline import Node
+
+from admire_pipeline.pipelines.search import SearchSettings, campaign_space, tabulate_trials
+from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.objective import ObjectiveSettings
+from admire_pipeline.training.settings import Ladder
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+else:
+    DataFrame = Any  # kedro resolves the annotations of nodes; pandas is slow to import
+
+logger = logging.getLogger(__name__)
+
+
+def read_warm_start(
+    project_folder: Path,
+    corpus: Corpus,
+    search: SearchSettings,
+    fidelities: Ladder,
+    objective: ObjectiveSettings,
+) -> DataFrame:
+    """The runs of `search.warm_start` as trials; an empty table where there is none.
+
+    The table is only information: another one from the next step on, or none, is as good.
+
+    Raises:
+        UserError: If it is not a run table over the campaign's domains, fidelities and metrics.
+    """
+    from admire_pipeline.replay.warm_start import tabulate_known_runs
+
+    space = campaign_space(corpus, search, fidelities, objective)
+    if search.warm_start is None:
+        return tabulate_trials([], space, {})
+    path = project_folder / Path(search.warm_start).expanduser()
+    known = tabulate_known_runs(path, space, "search.warm_start")
+    logger.info("warm start: %d runs of %s", len(known), path)
+    return known
+
+
+def add_warm_start(warm_start: DataFrame, table: DataFrame) -> DataFrame:
+    """One table of trials: the runs known before, then the campaign's own."""
+    import pandas as pd
+
+    parts = [part for part in (warm_start, table) if not part.empty]
+    return pd.concat(parts, ignore_index=True) if parts else table
+
+
+def warm_start_node() -> Node:
+    """The node of the stages that ask the policy; in a whole step it stands once."""
+    return Node(
+        read_warm_start,
+        inputs=[
+            "project_folder",
+            "corpus",
+            "params:search",
+            "params:fidelities",
+            "params:objective",
+        ],
+        outputs="warm_start",
+        name="read_warm_start",
+    )

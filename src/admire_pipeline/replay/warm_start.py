@@ -1,0 +1,100 @@
+"""Finished runs as trials of a campaign that did not make them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from admire_pipeline.errors import UserError, suggest
+from admire_pipeline.optimizer import Space
+from admire_pipeline.optimizer.trials import METRIC_PREFIX, MIXTURE_PREFIX
+from admire_pipeline.replay.checks import ERROR_PREFIX, checked_runs, read_frame
+from admire_pipeline.replay.table import SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def tabulate_known_runs(path: Path, space: Space, key: str) -> pd.DataFrame:
+    """Read a run table as observed trials of a space.
+
+    Fidelities are taken by name, not by cost, and every row is used, whatever its ``split``. Scores
+    are the objective's weighted sum of the run's metrics; their standard errors follow from those
+    of the metrics, taken as independent, where all are known.
+
+    Args:
+        path: A run table (``table`` describes the format).
+        space: The campaign's space, with its objective.
+        key: Where the path stands in the config, for messages.
+
+    Returns:
+        A trials table (``Trials.from_frame``) with ids ``warm-0001``, ... and cost 0.
+
+    Raises:
+        UserError: If the table is over other domains or fidelities than the space, or a run lacks
+            a metric of the objective.
+    """
+    import pandas as pd
+
+    where = f"{key}: {path}"
+    try:
+        given = read_frame(path)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
+    runs = checked_runs(where, given, SPLITS)
+    _check_names(where, "domain", runs.domains, space.mixtures.domains)
+    if missing := [name for name in space.mixtures.domains if name not in runs.domains]:
+        raise UserError(
+            f"{where}: has no column {MIXTURE_PREFIX}{missing[0]}; allowed: the domains of the "
+            f"config, {', '.join(space.mixtures.domains)}"
+        )
+    names = [fidelity.name for fidelity in space.fidelities]
+    _check_names(where, "fidelity", runs.frame["fidelity"].unique().tolist(), names)
+    for name in space.objective:
+        column = METRIC_PREFIX + name
+        if name not in runs.metrics:
+            raise UserError(
+                f"{where}: has no column {column}, which the objective weighs; "
+                f"{suggest(name, runs.metrics)}"
+            )
+        if (lacking := np.flatnonzero(runs.frame[column].isna())).size:
+            raise UserError(
+                f"{where}: {column} is empty in row {lacking[0] + 1}; allowed: runs with every "
+                "metric that the objective weighs"
+            )
+    weights = np.array(list(space.objective.values()), dtype=np.float64)
+    metrics = [METRIC_PREFIX + name for name in space.objective]
+    errors = [ERROR_PREFIX + name for name in space.objective]
+    values = runs.frame[metrics].to_numpy(dtype=np.float64)
+    deviations = runs.frame.reindex(columns=errors).to_numpy(dtype=np.float64)
+    trials = pd.DataFrame(
+        {
+            "trial": [f"warm-{number + 1:04d}" for number in range(len(runs.frame))],
+            "fidelity": runs.frame["fidelity"],
+            "status": "observed",
+            "score": values @ weights,
+            "score_se": np.sqrt(((deviations * weights) ** 2).sum(axis=1)),
+            "cost": 0.0,
+        }
+    )
+    mixture = runs.frame[[MIXTURE_PREFIX + name for name in space.mixtures.domains]]
+    return pd.concat(
+        [
+            trials,
+            mixture,
+            pd.DataFrame(values, columns=metrics),
+            pd.DataFrame(deviations, columns=errors),
+        ],
+        axis=1,
+    )
+
+
+def _check_names(where: str, what: str, found: Sequence[str], allowed: Sequence[str]) -> None:
+    for name in found:
+        if name not in allowed:
+            raise UserError(
+                f"{where}: {what} {name!r} is not in the config; {suggest(name, allowed)}"
+            )
