@@ -177,3 +177,11 @@ def test_direction_and_groups_are_checked() -> None:
         RunTable.from_frame("mine", runs(), "up")
     with pytest.raises(UserError, match="group 'hard' names no metric 'maths'"):
         RunTable.from_frame("mine", runs(), "maximize", {"hard": ("maths",)})
+
+
+def test_the_documented_example_is_a_table(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "run_tables.md").read_text()
+    (tmp_path / "runs.csv").write_text(text.split("```csv\n")[1].split("```")[0])
+    table = read_table(tmp_path / "runs.csv", "maximize")
+    assert [f.name for f in table.fidelities] == ["tiny", "small", "large"]
+    assert table.domains == ("code", "web") and table.metrics == ("qa", "math")
