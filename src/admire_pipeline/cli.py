@@ -64,6 +64,8 @@ def run(verbose: bool, **arguments: Any) -> None:
         outputs = kedro_run.callback(**arguments)  # type: ignore[misc]
         if "finished_step" in outputs:
             _print_report(outputs["finished_step"])
+        if "benchmark_report" in outputs:
+            _print_benchmark(outputs["benchmark_report"].load())
 
 
 @cli.group()
@@ -153,6 +155,36 @@ def export_runs(out: Path | None, env: str | None, verbose: bool) -> None:
 
 
 @admire.command()
+@click.option("--table", help="pile, tulu, a made-up table, or a run table: .csv or .parquet.")
+@click.option("--policies", help="Names, as in a,b.  [default: all]")
+@click.option("--objectives", help="Names, as in x,y.  [default: all of the table]")
+@click.option("--seeds", help="Seeds, as in 0-4 or 1,3.  [default: 0-4]")
+@click.option("--budget", type=float, help="Of a campaign, in trainings of the target.")
+@click.option("--problem", help="pool (the runs) or simulator (functions fitted to them).")
+@click.option("--direction", help="maximize or minimize the metrics of a file.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results.")
+@click.option("--processes", type=int, help="At once.  [default: one for each core]")
+@click.option("--quick", is_flag=True, default=None, help="A look within 5 minutes, no result.")
+@click.option("--params", default="", callback=_split_params, help="As for `kedro run`.")
+@env_option
+@verbose_option
+def benchmark(params: dict[str, Any], env: str | None, verbose: bool, **given: Any) -> None:
+    """Compare policies on finished runs; a killed benchmark goes on where it was."""
+    chosen = {key: value for key, value in given.items() if value is not None}
+    for key in ("out", "table"):
+        # As seen from the current folder, which may be one within the project.
+        if key in chosen and (key == "out" or Path(chosen[key]).suffix):
+            chosen[key] = str(Path(chosen[key]).absolute())
+    section = params.get("benchmark", {})
+    if not isinstance(section, Mapping):
+        raise click.UsageError(f"--params benchmark={section}: give benchmark.<key>=<value>")
+    with _one_line_errors(verbose):
+        params = {**params, "benchmark": {**section, **chosen}}
+        report = _run_pipeline("benchmark", env, params)["benchmark_report"]
+        _print_benchmark(report.load())
+
+
+@admire.command()
 @env_option
 @verbose_option
 def abandon(env: str | None, verbose: bool) -> None:
@@ -166,10 +198,15 @@ def abandon(env: str | None, verbose: bool) -> None:
 
 
 def _run_step(env: str | None, params: dict[str, Any]) -> Any:
+    return _run_pipeline("admire_step", env, params)["finished_step"]
+
+
+def _run_pipeline(name: str, env: str | None, params: dict[str, Any]) -> dict[str, Any]:
     from kedro.framework.project import settings
 
     with settings.SESSION_CLASS.create(env=env, runtime_params=params) as session:
-        return session.run(pipeline_names=["admire_step"])["finished_step"]
+        outputs: dict[str, Any] = session.run(pipeline_names=[name])
+        return outputs
 
 
 def _outside_error(error: Exception) -> UserError | None:
@@ -229,6 +266,22 @@ def _print_report(report: Any) -> None:
     from admire_pipeline.tracking.server import without_secrets
 
     print_report(report.load(), without_secrets(report.store.client.tracking_uri), Console())
+
+
+def _print_benchmark(report: Mapping[str, Any]) -> None:
+    from rich.console import Console
+
+    from admire_pipeline.reporting.benchmark_console import print_benchmark
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)  # rich takes a file for a narrow terminal
+    print_benchmark(report["folder"], report["seeds"], console)
+    if failures := report["failures"]:
+        raise UserError(
+            f"{len(failures)} of {report['campaigns']} campaigns failed ({failures[0]}); "
+            "the same command tries these again"
+        )
 
 
 def _campaign_store(env: str | None) -> CampaignStore:

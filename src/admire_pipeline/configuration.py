@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from admire_pipeline.errors import UserError, suggest
+from admire_pipeline.pipelines.benchmark.settings import BenchmarkSettings
 from admire_pipeline.pipelines.search import SearchSettings, build_space
 from admire_pipeline.tracking import CampaignSettings
 from admire_pipeline.training.corpus.settings import CorpusSettings
@@ -32,6 +33,7 @@ class Configuration(BaseModel):
     evaluation: EvaluationSettings
     objective: ObjectiveSettings
     corpus: CorpusSettings
+    benchmark: BenchmarkSettings | None = None
 
 
 def check_configuration(parameters: Any, corpus: Any) -> Configuration:
@@ -63,6 +65,21 @@ def check_configuration(parameters: Any, corpus: Any) -> Configuration:
     for name, fidelity in config.fidelities.root.items():
         check_model(fidelity, f"fidelities.{name}")
     return config
+
+
+def check_benchmark(parameters: Any) -> BenchmarkSettings:
+    """Check what a benchmark needs of the parameters, and leave the campaign's alone.
+
+    Args:
+        parameters: Kedro's parameters, as read from the files.
+
+    Raises:
+        UserError: One line that names the first faulty key, its value and what is allowed.
+    """
+    given = parameters.get("benchmark") if isinstance(parameters, Mapping) else None
+    if not isinstance(given, Mapping):
+        raise UserError(f"benchmark: {given!r} is not allowed; allowed: a mapping")
+    return validate_settings(BenchmarkSettings, given, "benchmark")
 
 
 def _check_objective(config: Configuration) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.framework.hooks import hook_impl
 
 from admire_pipeline.errors import CampaignOver, TrialError, UserError, find_cause
+from admire_pipeline.session import pipelines_asked_for
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -19,22 +20,43 @@ logger = logging.getLogger(__name__)
 CORPUS = "corpus"
 """Catalog entry with the campaign's domains."""
 
+BENCHMARK_STORE = "benchmark_store"
+"""Catalog entry of where benchmarks are logged."""
+
+BENCHMARK = "benchmark"
+"""Pipeline that has no campaign: it needs no corpus, and no trial is opened or touched."""
+
 
 class CampaignHooks:
     """One store per session: `after_context_created` starts a new one."""
 
     def __init__(self) -> None:
         self._store: Any = None
+        self._benchmarks: Any = None
         self._name = ""
         self._mark = 0.0
         self._seconds: dict[str, float] = {}
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Check the whole config before anything runs."""
-        from admire_pipeline.configuration import check_configuration
+        """Check the whole config before anything runs; for a benchmark alone, its own part."""
+        from admire_pipeline.configuration import check_benchmark, check_configuration
+        from admire_pipeline.tracking.benchmark import BenchmarkStore
         from admire_pipeline.tracking.store import CampaignStore
 
+        self._store = self._benchmarks = None
+        asked_for = set(pipelines_asked_for())
+        if asked_for == {BENCHMARK}:
+            try:
+                parameters = context.config_loader["parameters"]
+            except Exception as error:
+                raise UserError(f"conf: {error}") from error
+            check_benchmark(parameters)
+            campaign = parameters.get("campaign")
+            self._benchmarks = BenchmarkStore(campaign, context.project_path)
+            return
+        if BENCHMARK in asked_for:
+            raise UserError(f"--pipelines: {BENCHMARK!r} runs alone; allowed: one run for each")
         try:
             entry = context.config_loader["catalog"].get(CORPUS)
             parameters = context.config_loader["parameters"]
@@ -55,6 +77,9 @@ class CampaignHooks:
         """Give the catalog's datasets the campaign's store and the project's folder."""
         from kedro.io import DatasetError
 
+        if self._benchmarks is not None:
+            catalog.get(BENCHMARK_STORE).bind(self._benchmarks)
+            return
         from admire_pipeline.tracking.catalog import CampaignDataset
         from admire_pipeline.training.catalog import CorpusDataset
 
@@ -81,6 +106,9 @@ class CampaignHooks:
                 f"--runner: {runner} would work on one trial in several places; "
                 "allowed: SequentialRunner"
             )
+        if self._benchmarks is not None:
+            self._benchmarks.connect()
+            return
         _ = self._store.client
         self._name = self._store.settings.name
         self._mark = time.monotonic()
@@ -89,6 +117,8 @@ class CampaignHooks:
     @hook_impl
     def after_dataset_saved(self, node: Node) -> None:
         """Log what the node took with its loading and saving, in seconds, once there is a trial."""
+        if self._store is None:
+            return
         seconds = time.monotonic() - self._mark
         self._mark += seconds
         self._seconds[f"seconds.{node.name}"] = seconds
@@ -101,7 +131,8 @@ class CampaignHooks:
     @hook_impl
     def after_pipeline_run(self) -> None:
         """Leave a trial that waits for its next stage to whoever runs that."""
-        self._store.release(interrupted=False)
+        if self._store is not None:
+            self._store.release(interrupted=False)
 
     @hook_impl
     def on_pipeline_error(self, error: BaseException) -> None:

@@ -3,6 +3,7 @@
 from kedro.pipeline import Pipeline
 
 from admire_pipeline.pipelines import (
+    benchmark,
     bo_update,
     data_mixing,
     evaluation,
@@ -12,7 +13,7 @@ from admire_pipeline.pipelines import (
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Each stage by its name, and `admire_step`: one whole step of a campaign."""
+    """Each stage by its name, `admire_step`: one whole step of a campaign, and `benchmark`."""
     stages = {
         "proposal": proposal.create_pipeline(),
         "data_mixing": data_mixing.create_pipeline(),
@@ -21,4 +22,9 @@ def register_pipelines() -> dict[str, Pipeline]:
         "bo_update": bo_update.create_pipeline(),
     }
     step = sum(stages.values(), start=Pipeline([]))
-    return {"__default__": step, "admire_step": step, **stages}
+    return {
+        "__default__": step,
+        "admire_step": step,
+        **stages,
+        "benchmark": benchmark.create_pipeline(),
+    }

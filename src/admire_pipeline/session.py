@@ -6,10 +6,22 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from inspect import signature
 from types import FrameType
 from typing import Any, NoReturn
 
 from kedro.framework.session import KedroSession
+
+_asked_for: ContextVar[tuple[str, ...]] = ContextVar("asked_for", default=())
+
+
+def pipelines_asked_for() -> tuple[str, ...]:
+    """Names of the pipelines that a session runs at the moment; empty outside of a run.
+
+    Kedro tells its hooks only once the context is made, too late for what is checked before.
+    """
+    return _asked_for.get()
 
 
 class InterruptibleSession(KedroSession):
@@ -17,6 +29,9 @@ class InterruptibleSession(KedroSession):
 
     def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """See `KedroSession.run`."""
+        given = signature(super().run).bind(*args, **kwargs).arguments
+        names = given.get("pipeline_names") or [given.get("pipeline_name") or "__default__"]
+        token = _asked_for.set(tuple(names))
         try:
             with _sigterm_as_interrupt():
                 return super().run(*args, **kwargs)
@@ -25,6 +40,8 @@ class InterruptibleSession(KedroSession):
                 error=interrupt, run_params={}, pipeline=None, catalog=None
             )
             raise
+        finally:
+            _asked_for.reset(token)
 
 
 @contextmanager

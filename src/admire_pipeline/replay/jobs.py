@@ -15,6 +15,7 @@ import pandas as pd
 
 from admire_pipeline.disk import sync_file
 from admire_pipeline.optimizer import Policy, PolicySettings
+from admire_pipeline.replay import policies
 from admire_pipeline.replay.campaign import replay
 from admire_pipeline.replay.code import fingerprint
 from admire_pipeline.replay.problem import PoolProblem, Problem
@@ -100,12 +101,6 @@ class Plan:
 
     def make_policy(self, name: str, problem: Problem) -> Policy:
         """A policy for a problem."""
-        try:
-            from admire_pipeline.replay import policies
-        except ImportError:
-            from admire_pipeline.optimizer import make_policy
-
-            return make_policy(name, self.settings)
         return policies.make(name, self.settings, problem.space)
 
     def path(self, job: Job) -> Path:

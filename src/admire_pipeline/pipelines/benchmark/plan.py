@@ -1,0 +1,112 @@
+"""From settings to a plan: the table, and what is null filled in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from admire_pipeline.errors import UserError, suggest
+from admire_pipeline.pipelines.benchmark.settings import MADE_UP, PUBLISHED, BenchmarkSettings
+
+if TYPE_CHECKING:
+    from admire_pipeline.replay.jobs import Plan
+    from admire_pipeline.replay.table import RunTable
+
+RUNS = Path("data/01_raw/runs")
+"""Downloaded tables."""
+
+CACHE = Path("data/06_models/simulators")
+"""What simulators are fitted to."""
+
+REPORTS = Path("data/08_reporting/benchmark")
+
+POLICIES = ("random", "uniform", "regmix", "zero-shot", "admire-bo", "admire-mfbo", "admire")
+"""All but those that exist for comparison with ours alone; `zero-shot` stands for one a size."""
+
+SEEDS = tuple(range(5))
+BUDGET = 15.0
+QUICK_SEEDS = (0, 1)
+QUICK_BUDGET = 5.0
+QUICK_OBJECTIVES = 2
+QUICK_POLICIES = ("random", "admire-bo", "admire-mfbo", "admire")
+
+
+def load_table(settings: BenchmarkSettings, project: Path) -> RunTable:
+    """Read the table that the settings name.
+
+    Raises:
+        UserError: If it cannot be read, or its direction is not the one given.
+    """
+    from admire_pipeline.replay.published import READERS
+    from admire_pipeline.replay.synthetic import PREFIX, made_up_table
+    from admire_pipeline.replay.table import read_table
+
+    if settings.table in PUBLISHED:
+        table = READERS[settings.table](project / RUNS)
+    elif settings.table in MADE_UP:
+        table = made_up_table(settings.table.removeprefix(PREFIX))
+    else:
+        path = project / settings.table
+        if not path.exists():
+            raise UserError(
+                f"benchmark.table: no file {settings.table!r}; "
+                f"{suggest(settings.table, (*PUBLISHED, *MADE_UP))}, or a .csv or .parquet file"
+            )
+        return read_table(path, settings.direction or "maximize")
+    if settings.direction not in (None, table.direction):
+        raise UserError(
+            f"benchmark.direction: {settings.direction!r}, but {settings.table!r} is to "
+            f"{table.direction}; allowed: null, or a file's direction"
+        )
+    return table
+
+
+def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Plan:
+    """Fill in what is null, and check every name before anything runs.
+
+    Raises:
+        UserError: If there is no policy or objective of a name, or a policy lacks what it needs.
+    """
+    from admire_pipeline.replay import policies
+    from admire_pipeline.replay.jobs import Plan
+    from admire_pipeline.replay.problem import PoolProblem, objective_weights
+
+    known = tuple(table.objectives())
+    objectives = settings.objectives or (known[:QUICK_OBJECTIVES] if settings.quick else known)
+    for objective in objectives:
+        objective_weights(table, objective)
+    space = PoolProblem(table, objectives[0]).space
+    try:
+        chosen = settings.policies or (QUICK_POLICIES if settings.quick else POLICIES)
+        names = policies.expand(chosen, space)
+        for name in names:
+            policies.make(name, None, space)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"benchmark.policies: {error}") from None
+    name = f"{table.name}-{settings.problem}{'-quick' if settings.quick else ''}"
+    return Plan(
+        table=table,
+        problem=settings.problem,
+        policies=_unique(names),
+        objectives=_unique(objectives),
+        seeds=tuple(sorted(set(settings.seeds or (QUICK_SEEDS if settings.quick else SEEDS)))),
+        budget=settings.budget or (QUICK_BUDGET if settings.quick else BUDGET),
+        folder=project / (settings.out or REPORTS / name),
+        cache=project / CACHE,
+    )
+
+
+def processes_of(settings: BenchmarkSettings) -> int:
+    """How many processes to run: as configured, else one for each core of this process."""
+    if settings.processes is not None:
+        return settings.processes
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _unique(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))

@@ -1,0 +1,83 @@
+"""What a benchmark runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+PUBLISHED = ("pile", "tulu")
+"""Tables that are found or downloaded by their name."""
+
+MADE_UP = ("made-up-noise", "made-up-reversed", "made-up-transfer")
+"""Tables that are made up."""
+
+MAX_SEEDS = 1000
+
+
+def _names(value: Any) -> Any:
+    """A list as it is, or the parts of `a,b`."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, list | tuple) and not (value and all(isinstance(v, str) for v in value)):
+        raise ValueError(f"{value!r} is not allowed; allowed: at least one name, as in `a,b`")
+    return value
+
+
+def _seeds(value: Any) -> Any:
+    """A list as it is, or the numbers of `0-4,7`."""
+    if isinstance(value, int):
+        value = [value]
+    if not isinstance(value, str):
+        return value
+    seeds: list[int] = []
+    for part in value.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ValueError(
+                f"{value!r} is not allowed; allowed: numbers and ranges, as in `0-4,7`"
+            )
+        numbers = range(int(first), int(last if dash else first) + 1)
+        if not numbers or len(numbers) > MAX_SEEDS:
+            raise ValueError(
+                f"{value!r} is not allowed; allowed: ascending ranges of at most {MAX_SEEDS} seeds"
+            )
+        seeds += numbers
+    return seeds
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Seed = Annotated[int, Field(ge=0)]
+Seeds = Annotated[
+    tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1, max_length=MAX_SEEDS)
+]
+
+
+class BenchmarkSettings(BaseModel):
+    """Which policies are replayed on which runs; what is null depends on the table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    table: str = Field(min_length=1)
+    """`pile`, `tulu`, a made-up one, or a file in the tidy format."""
+    problem: Literal["pool", "simulator"] = "pool"
+    """Replay of the table's runs, or functions drawn from a surrogate fitted to them."""
+    policies: Names | None = None
+    """Names; null: all that there are."""
+    objectives: Names | None = None
+    """Names; null: all of the table."""
+    seeds: Seeds | None = None
+    """As a list, or as `0-4`; null: 0 to 4."""
+    budget: float | None = Field(default=None, gt=0)
+    """Of each campaign, in trainings of the target; null: 15."""
+    direction: Literal["maximize", "minimize"] | None = None
+    """Of a file's metrics; null: maximize."""
+    out: Path | None = None
+    """Folder of the results; null: by the table's name under data/08_reporting/benchmark."""
+    quick: bool = False
+    """Whether what is null is small: a look within 5 minutes, not a result."""
+    processes: int | None = Field(default=None, gt=0)
+    """Of one thread each; null: as many as there are cores to run on."""
+    redo: bool = False
+    """Whether finished campaigns are run again where the policy's code has changed since."""

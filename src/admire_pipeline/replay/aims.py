@@ -1,0 +1,234 @@
+"""What our policy is to reach, each aim as a function of the curves of benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from admire_pipeline.replay.measures import Curve, mean_curve
+from admire_pipeline.replay.summary import OURS, curves_by_seed
+from admire_pipeline.replay.synthetic import PREFIX
+
+OURS_TARGET_ONLY = "admire-target"
+"""Our policy restricted to the target, with the same surrogate."""
+
+MFBO, BO, RANDOM = "admire-mfbo", "admire-bo", "random"
+
+LEAST_SEEDS = 5
+
+AVERAGE = "average"
+
+_KEYS = ["table", "problem", "policy", "objective", "seed"]
+
+
+class NotMeasured(Exception):
+    """The curves do not tell; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the curves say about an aim.
+
+    Attributes:
+        value: The measure for our policy, as text.
+        beside: The same for those it is compared with, as text.
+        met: Whether the aim is met.
+    """
+
+    value: str
+    beside: str
+    met: bool
+
+
+@dataclass(frozen=True)
+class Aim:
+    """An aim.
+
+    Attributes:
+        problem: On which problem, in words.
+        measure: What is measured, in words.
+        aim: What is to be reached, in words.
+        check: From curves to what is found.
+
+    Note:
+        ``check`` raises ``NotMeasured`` where the curves do not tell.
+    """
+
+    problem: str
+    measure: str
+    aim: str
+    check: Callable[[pd.DataFrame], Found]
+
+
+def read_curves(folders: Iterable[Path], seeds: Iterable[int]) -> pd.DataFrame:
+    """Read the curves of benchmarks for some seeds.
+
+    Args:
+        folders: Each with a ``curves.parquet``, or without, in which case it counts for nothing.
+        seeds: Those to keep; regrets chosen by are not regrets to report.
+
+    Returns:
+        The curves; of a campaign that several benchmarks have run, the one of the greatest budget,
+        or else of the first folder.
+    """
+    frames = []
+    for number, folder in enumerate(folders):
+        path = folder / "curves.parquet"
+        if path.exists():
+            frames.append(pd.read_parquet(path).assign(_folder=number))
+    if not frames:
+        return pd.DataFrame(columns=[*_KEYS, "step", "cost", "honest", "budget"])
+    curves = pd.concat(frames, ignore_index=True)
+    curves = curves[curves["seed"].isin(list(seeds))]
+    campaigns = curves[[*_KEYS, "budget", "_folder"]].drop_duplicates()
+    campaigns = campaigns.sort_values(["budget", "_folder"], ascending=[False, True])
+    chosen = campaigns.drop_duplicates(_KEYS)
+    return curves.merge(chosen, on=[*_KEYS, "budget", "_folder"]).drop(columns="_folder")
+
+
+def _mean(  # noqa: PLR0913
+    curves: pd.DataFrame,
+    table: str,
+    problem: str,
+    policy: str,
+    *,
+    budget: float = 0.0,
+    objectives: int | tuple[str, ...] = 1,
+) -> Curve:
+    """The mean curve of a policy over objectives (so many, or these) and seeds."""
+    here = curves[(curves["table"] == table) & (curves["problem"] == problem)]
+    frame = here[here["policy"] == policy]
+    if isinstance(objectives, tuple):
+        frame = frame[frame["objective"].isin(objectives)]
+        objectives = len(objectives)
+    if not len(frame):
+        raise NotMeasured(f"no {policy}")
+    if (found := frame["objective"].nunique()) < objectives:
+        raise NotMeasured(f"{policy}: {found} of {objectives} objectives")
+    pairs = frame[["objective", "seed"]].drop_duplicates()
+    every = pairs.groupby("seed").size()
+    complete = every[every == pairs["objective"].nunique()].index
+    if len(complete) < LEAST_SEEDS:
+        raise NotMeasured(f"{policy}: {len(complete)} seeds, {LEAST_SEEDS} are needed")
+    if (spent := float(frame["budget"].min())) < budget * 0.999:
+        raise NotMeasured(f"{policy}: budget {spent:g} of {budget:g}")
+    return mean_curve(list(curves_by_seed(frame[frame["seed"].isin(complete)]).values()))
+
+
+def _regret_at(curves: pd.DataFrame) -> Found:
+    costs = np.array([2.0, 5.0, 10.0, 15.0])
+    aims = np.array([0.62, 0.35, 0.20, 0.13])
+    found = {
+        policy: _mean(curves, "tulu", "pool", policy, budget=15, objectives=20).at(costs)
+        for policy in (OURS, BO, RANDOM)
+    }
+    ours = found[OURS]
+    never_above = all(np.all(ours <= found[policy]) for policy in (BO, RANDOM))
+    met = bool(np.all(ours <= aims)) and never_above
+    beside = "; ".join(f"{policy} {_text(found[policy])}" for policy in (BO, RANDOM))
+    return Found(_text(ours), beside, met)
+
+
+def _reach_pile(curves: pd.DataFrame) -> Found:
+    level, aim = 0.05, 0.05
+    mean = partial(_mean, curves, "pile", "pool", objectives=(AVERAGE,))
+    cost = mean(OURS).reach(level)
+    try:
+        beside = f"{MFBO} {mean(MFBO).reach(level):.3g}"
+    except NotMeasured as missing:
+        beside = str(missing)
+    return Found(f"{cost:.3g}", beside, cost <= aim * (1 + 1e-9))
+
+
+def _area_pile(curves: pd.DataFrame) -> Found:
+    mean = partial(_mean, curves, "pile", "pool", budget=2, objectives=14)
+    ours, published = mean(OURS).area(2), mean(MFBO).area(2)
+    return Found(f"{ours:.3f}", f"{MFBO} {published:.3f}", ours <= published / 5)
+
+
+def _reach_simulator(curves: pd.DataFrame, table: str) -> Found:
+    costs = {
+        policy: _mean(curves, table, "simulator", policy).reach(0.1) for policy in (OURS, MFBO, BO)
+    }
+    # Where a published policy never reaches it, its budget is a lower bound of what it needs.
+    here = curves[(curves["table"] == table) & (curves["problem"] == "simulator")]
+    bound = {
+        policy: min(costs[policy], float(here[here["policy"] == policy]["budget"].min()))
+        for policy in (MFBO, BO)
+    }
+    beside = "; ".join(
+        f"{policy} {'' if np.isfinite(costs[policy]) else '> '}{bound[policy]:.3g}"
+        for policy in (MFBO, BO)
+    )
+    met = costs[OURS] <= bound[MFBO] / 3 and costs[OURS] <= bound[BO] / 2
+    return Found(f"{costs[OURS]:.3g}", beside, met)
+
+
+def _guard(curves: pd.DataFrame, table: str, objectives: int | tuple[str, ...]) -> Found:
+    def of(policy: str) -> pd.DataFrame:
+        return curves[
+            (curves["table"] == table)
+            & (curves["problem"] == "pool")
+            & (curves["policy"] == policy)
+        ]
+
+    budgets = [float(of(p)["budget"].min()) for p in (OURS, OURS_TARGET_ONLY) if len(of(p))]
+    mean = partial(_mean, curves, table, "pool", objectives=objectives)
+    both = {policy: mean(policy) for policy in (OURS, OURS_TARGET_ONLY)}
+    until = min(budgets)
+    ours, alone = (both[policy].area(until) for policy in (OURS, OURS_TARGET_ONLY))
+    return Found(
+        f"{ours / alone:.3f} x ({ours:.3f} to cost {until:g})",
+        f"{OURS_TARGET_ONLY} {alone:.3f}",
+        ours <= 1.05 * alone,
+    )
+
+
+def _text(values: np.ndarray) -> str:
+    return " / ".join(f"{value:.2f}" for value in values)
+
+
+_GUARD = ("area under the curve / target only", "at most 1.05")
+
+AIMS = (
+    Aim(
+        "Tülu pool, 20 objectives",
+        "regret at cost 2 / 5 / 10 / 15",
+        f".62 / .35 / .20 / .13 and never above {BO}, {RANDOM}",
+        _regret_at,
+    ),
+    Aim("Pile pool, average", "cost to reach and stay at 0.05", "at most 0.05", _reach_pile),
+    Aim(
+        "Pile pool, 14 objectives",
+        "area under the curve to cost 2",
+        f"at most 1/5 of {MFBO}'s",
+        _area_pile,
+    ),
+    *(
+        Aim(
+            f"{name} simulator",
+            "cost to reach and stay at 0.1",
+            f"at most 1/3 of {MFBO}'s, 1/2 of {BO}'s",
+            partial(_reach_simulator, table=table),
+        )
+        for name, table in (("Tülu", "tulu"), ("Pile", "pile"))
+    ),
+    Aim(
+        "Tülu pool, average_ood",
+        *_GUARD,
+        partial(_guard, table="tulu", objectives=("average_ood",)),
+    ),
+    Aim("made up: small is noise", *_GUARD, partial(_guard, table=f"{PREFIX}noise", objectives=1)),
+    Aim(
+        "made up: small is reversed",
+        *_GUARD,
+        partial(_guard, table=f"{PREFIX}reversed", objectives=1),
+    ),
+)
+"""All of them, in the order of the report. Regrets are normalised and honest, their mean is over
+the objectives and at least 5 seeds, the area is the mean regret up to a cost."""

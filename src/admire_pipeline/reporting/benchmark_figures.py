@@ -1,0 +1,206 @@
+"""Figures of a benchmark: regret against cost, and which fidelities a policy chooses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from admire_pipeline.replay.measures import Curve, bootstrap_interval, mean_curve
+from admire_pipeline.replay.summary import OURS, curves_by_seed
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito (2008), told apart by readers with any kind of colour vision; ours is vermilion.
+_OURS_COLOUR = "#d55e00"
+_COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999999")
+_DASHES = ("-", "--", ":", "-.")
+_POINTS = 200
+_DECADES = 2.0
+"""Costs that span more than so many powers of ten are drawn on a logarithmic axis."""
+
+_COST = "cost (trainings of the target)"
+
+
+def draw_regret(
+    curves: pd.DataFrame,
+    panels: Mapping[str, tuple[str, ...]],
+    *,
+    value: str = "honest",
+    band: bool = True,
+) -> Figure:
+    """Normalised regret against cumulative cost, one line a policy.
+
+    Args:
+        curves: Columns as ``replay.jobs.COLUMNS``, all of one table and problem.
+        panels: Title of each panel and the objectives that it averages over.
+        value: ``honest`` or ``published``.
+        band: Whether to draw the 95 % intervals of the mean over seeds.
+    """
+    columns = min(len(panels), 3 if len(panels) < 7 else 5)
+    rows = math.ceil(len(panels) / columns)
+    width, height = (4.2, 3.4) if columns <= 3 else (2.9, 2.4)
+    figure, grid = _figure(rows, columns, width * columns + 1.6, height * rows + 0.5)
+    styles = _styles(list(curves["policy"].unique()))
+    for axes, (title, objectives) in zip(grid, panels.items(), strict=False):
+        part = curves[curves["objective"].isin(objectives)]
+        costs, log = _costs(part)
+        for policy, style in styles.items():
+            frame = part[part["policy"] == policy]
+            if not len(frame):
+                continue
+            of_seeds = [curve.at(costs) for curve in curves_by_seed(frame, value).values()]
+            _draw_line(axes, costs, of_seeds, policy, style, band=band and len(of_seeds) > 1)
+        axes.set_title(title, fontsize=10)
+        # The lines decide, not their bands, which are wide where a policy knows nothing yet.
+        highest = max([1.0, *(float(line.get_ydata().max()) for line in axes.get_lines())])
+        axes.set_ylim(-0.03 * highest, 1.08 * highest)
+        axes.axhline(0, color="#bbbbbb", lw=0.8, zorder=0)
+        axes.axhline(1, color="#bbbbbb", lw=0.8, ls=":", zorder=0)
+        if log:
+            _use_log_axis(axes)
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    figure.supxlabel(_COST, fontsize=10)
+    figure.supylabel(f"normalised {value} regret\n(0: the best, 1: a random pick)", fontsize=10)
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
+    seeds = curves["seed"].nunique()
+    about = f"mean over {seeds} seeds" + (", 95 % interval" if band and seeds > 1 else "")
+    figure.suptitle(f"{_problem(curves)}: {value} regret\n{about}", fontsize=11)
+    return figure
+
+
+def draw_fidelities(curves: pd.DataFrame, policies: Sequence[str], order: Sequence[str]) -> Figure:
+    """Share of the fidelities in the trials, and in the cost, up to each cumulative cost.
+
+    Args:
+        curves: Columns as ``replay.jobs.COLUMNS``, all of one table and problem.
+        policies: Those to draw, a row each.
+        order: Names of the fidelities, from small to large.
+    """
+    figure, grid = _figure(len(policies), 2, 9.6, 2.7 * len(policies) + 0.6)
+    palette = ("#f0e442", "#56b4e9", "#0072b2", "#009e73", "#cc79a7", "#999999", "#000000")
+    for row, policy in enumerate(policies):
+        part = curves[curves["policy"] == policy]
+        costs, log = _costs(part)
+        for column, (what, title) in enumerate((("trials", "trials"), ("cost", "cost"))):
+            axes = grid[2 * row + column]
+            shares = _shares(part, order, costs, what)
+            colours = [palette[i % len(palette)] for i in range(len(order))]
+            axes.stackplot(costs, *shares, labels=list(order), colors=colours, lw=0)
+            axes.set_title(f"{policy}: share of the {title} so far", fontsize=10)
+            axes.set_ylim(0, 1)
+            axes.set_xlim(costs[0], costs[-1])
+            if log:
+                _use_log_axis(axes)
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(
+        handles[::-1],
+        labels[::-1],
+        title="fidelity",
+        loc="outside right center",
+        frameon=False,
+        fontsize=9,
+    )
+    figure.supxlabel(_COST, fontsize=10)
+    figure.suptitle(f"{_problem(curves)}: fidelities chosen, mean of all campaigns", fontsize=11)
+    return figure
+
+
+def _draw_line(  # noqa: PLR0913
+    axes: Axes,
+    costs: np.ndarray,
+    of_seeds: Sequence[np.ndarray],
+    policy: str,
+    style: dict[str, Any],
+    *,
+    band: bool,
+) -> None:
+    import numpy as np
+
+    values = np.array(of_seeds)
+    axes.plot(costs, values.mean(axis=0), label=policy, drawstyle="steps-post", **style)
+    if band:
+        intervals = [bootstrap_interval(column) for column in values.T]
+        axes.fill_between(
+            costs,
+            [interval.low for interval in intervals],
+            [interval.high for interval in intervals],
+            step="post",
+            color=style["color"],
+            alpha=0.15,
+            lw=0,
+        )
+
+
+def _styles(policies: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour, dashes and width of each policy; ours comes last, above the others."""
+    others = [policy for policy in policies if policy != OURS]
+    styles: dict[str, dict[str, Any]] = {
+        policy: {
+            "color": _COLOURS[number % len(_COLOURS)],
+            "ls": _DASHES[number // len(_COLOURS) % len(_DASHES)],
+            "lw": 1.4,
+        }
+        for number, policy in enumerate(others)
+    }
+    if OURS in policies:
+        styles[OURS] = {"color": _OURS_COLOUR, "ls": "-", "lw": 2.2}
+    return styles
+
+
+def _costs(curves: pd.DataFrame) -> tuple[np.ndarray, bool]:
+    """Costs to draw at, and whether on a logarithmic axis."""
+    import numpy as np
+
+    budget = float(curves["budget"].max())
+    paid = curves.loc[curves["cost"] > 0, "cost"]
+    least = float(paid.min()) if len(paid) else budget / 100
+    if math.log10(budget / least) > _DECADES:
+        return np.geomspace(least, budget, _POINTS), True
+    return np.linspace(0, budget, _POINTS), False
+
+
+def _use_log_axis(axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda cost, _: f"{cost:g}")
+
+
+def _shares(
+    curves: pd.DataFrame, order: Sequence[str], costs: np.ndarray, what: str
+) -> list[np.ndarray]:
+    """Mean share (``len(costs)``) of each fidelity in the trials or their cost so far."""
+    import numpy as np
+
+    shares: list[list[Curve]] = [[] for _ in order]
+    for _, campaign in curves.groupby(["objective", "seed"]):
+        steps = campaign.sort_values("step")
+        total = steps["cost"].to_numpy(float)
+        weight = np.ones(len(steps)) if what == "trials" else np.diff(total, prepend=0.0)
+        weight[0] = 0.0
+        for number, name in enumerate(order):
+            counts = np.cumsum(weight * (steps["fidelity"] == name).to_numpy())
+            all_so_far = np.maximum(np.cumsum(weight), 1e-300)
+            shares[number].append(Curve(total, counts / all_so_far))
+    return [mean_curve(of_size).at(costs) for of_size in shares]
+
+
+def _problem(curves: pd.DataFrame) -> str:
+    first = curves.iloc[0]
+    return f"{first['table']}, {first['problem']}"
+
+
+def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+    figure = MatplotlibFigure(figsize=(width, height), layout="constrained", dpi=130)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+    return figure, list(grid.flat)
