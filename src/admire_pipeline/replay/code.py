@@ -1,4 +1,4 @@
-"""Which code a result comes from."""
+"""Which code and which table a result comes from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,22 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
+from admire_pipeline.replay.table import RunTable
+
 PACKAGE = __name__.partition(".")[0]
+
+
+def table_hash(table: RunTable) -> str:
+    """Return a hash of all that a table holds."""
+    digest = hashlib.sha256()
+    about = [table.domains, table.metrics, table.direction, sorted(table.groups.items())]
+    digest.update(repr((about, table.fidelities)).encode())
+    hashes = pd.util.hash_pandas_object(table.frame, index=False)
+    digest.update(np.asarray(hashes, dtype=np.uint64).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def fingerprint(*modules: str) -> str:

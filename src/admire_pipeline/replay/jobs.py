@@ -10,14 +10,13 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from admire_pipeline.disk import sync_file
 from admire_pipeline.optimizer import Policy, PolicySettings
 from admire_pipeline.replay import policies
 from admire_pipeline.replay.campaign import replay
-from admire_pipeline.replay.code import fingerprint
+from admire_pipeline.replay.code import fingerprint, table_hash
 from admire_pipeline.replay.problem import PoolProblem, Problem
 from admire_pipeline.replay.table import RunTable
 
@@ -116,16 +115,6 @@ class Plan:
         key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
         name = re.sub(r"[^\w.+-]", "_", f"{job.policy}.{job.objective}.{job.seed}")
         return self.folder / "jobs" / f"{name}.{key}.parquet"
-
-
-def table_hash(table: RunTable) -> str:
-    """Return a hash of all that a table holds."""
-    digest = hashlib.sha256()
-    about = [table.domains, table.metrics, table.direction, sorted(table.groups.items())]
-    digest.update(repr((about, table.fidelities)).encode())
-    hashes = pd.util.hash_pandas_object(table.frame, index=False)
-    digest.update(np.asarray(hashes, dtype=np.uint64).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def code_of(policy: Policy) -> str:

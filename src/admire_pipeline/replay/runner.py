@@ -8,11 +8,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import pandas as pd
 from tqdm import tqdm
@@ -21,6 +23,8 @@ from admire_pipeline.errors import UserError
 from admire_pipeline.replay.jobs import CODE, COLUMNS, Job, Plan, code_of, run_job
 
 logger = logging.getLogger(__name__)
+
+Task = TypeVar("Task")
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables that keep a process to one thread."""
@@ -61,6 +65,8 @@ def run_plan(plan: Plan, processes: int, *, redo: bool = False) -> Outcome:
     Raises:
         UserError: If a process was killed from outside.
     """
+    if plan.problem == "simulator":
+        _prepare(plan, processes)
     finished, outdated = _finished(plan)
     if redo:
         finished = {job: seconds for job, seconds in finished.items() if job not in outdated}
@@ -77,7 +83,7 @@ def run_plan(plan: Plan, processes: int, *, redo: bool = False) -> Outcome:
         smoothing=0.05,
     )
     with bar:
-        for job, error in _run(plan, waiting, processes):
+        for job, error in _run(partial(run_job, plan), waiting, processes):
             if error is not None:
                 failures.append(f"{job}: {error}")
                 bar.write(f"failed: {failures[-1]}", file=sys.stderr)
@@ -88,27 +94,46 @@ def run_plan(plan: Plan, processes: int, *, redo: bool = False) -> Outcome:
     return Outcome(curves[list(COLUMNS)], tuple(failures), len(finished), len(outdated))
 
 
-def _run(plan: Plan, jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, str | None]]:
-    """Run jobs; yield each as it ends, with what went wrong."""
-    if processes == 1 or len(jobs) <= 1:
+def _prepare(plan: Plan, processes: int) -> None:
+    """Fit what the simulators need, each metric once."""
+    from admire_pipeline.replay.simulator import fit_path, save_fit
+
+    known = plan.table.objectives()
+    metrics = dict.fromkeys(metric for name in plan.objectives for metric in known[name])
+    missing = [name for name in metrics if not fit_path(plan.table, name, plan.cache).exists()]
+    if not missing:
+        return
+    work = partial(save_fit, plan.table, plan.cache)
+    with tqdm(total=len(missing), desc=f"{plan.table.name} fits", unit="metric") as bar:
+        for metric, error in _run(work, missing, processes):
+            if error is not None:
+                raise UserError(f"simulator: metric {metric!r} of {plan.table.name!r}: {error}")
+            bar.update()
+
+
+def _run(
+    work: Callable[[Task], object], tasks: Sequence[Task], processes: int
+) -> Iterator[tuple[Task, str | None]]:
+    """Do tasks; yield each as it ends, with what went wrong."""
+    if processes == 1 or len(tasks) <= 1:
         import torch
 
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            for job in jobs:
-                yield job, _try_job(plan, job)
+            for task in tasks:
+                yield task, _try(work, task)
         finally:
             torch.set_num_threads(threads)
         return
     with _one_thread():
         # Forking a process that has loaded torch may hang; a fresh one is safe everywhere.
         executor = ProcessPoolExecutor(
-            min(processes, len(jobs)), multiprocessing.get_context("spawn"), _begin_worker
+            min(processes, len(tasks)), multiprocessing.get_context("spawn"), _begin_worker
         )
         before = set(multiprocessing.active_children())
         try:
-            futures = {executor.submit(_try_job, plan, job): job for job in jobs}
+            futures = {executor.submit(_try, work, task): task for task in tasks}
             yield from _as_they_end(futures)
         except BrokenProcessPool:
             raise UserError(
@@ -122,7 +147,7 @@ def _run(plan: Plan, jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job,
                 child.terminate()
 
 
-def _as_they_end(futures: dict[Future[str | None], Job]) -> Iterator[tuple[Job, str | None]]:
+def _as_they_end(futures: dict[Future[str | None], Task]) -> Iterator[tuple[Task, str | None]]:
     left = set(futures)
     while left:
         # A time-out, so that a signal is seen at once on every system.
@@ -131,12 +156,12 @@ def _as_they_end(futures: dict[Future[str | None], Job]) -> Iterator[tuple[Job, 
             yield futures[future], future.result()
 
 
-def _try_job(plan: Plan, job: Job) -> str | None:
-    """Run a job; return one line about its failure, None if there is none."""
+def _try(work: Callable[[Task], object], task: Task) -> str | None:
+    """Do a task; return one line about its failure, None if there is none."""
     try:
-        run_job(plan, job)
+        work(task)
     except Exception as error:
-        logger.debug("%s", job, exc_info=True)
+        logger.debug("%s", task, exc_info=True)
         return " ".join(f"{type(error).__name__}: {error}".split())[:500]
     return None
 

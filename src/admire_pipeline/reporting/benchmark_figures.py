@@ -41,6 +41,8 @@ def draw_regret(
         value: ``honest`` or ``published``.
         band: Whether to draw the 95 % intervals of the mean over seeds.
     """
+    import numpy as np
+
     columns = min(len(panels), 3 if len(panels) < 7 else 5)
     rows = math.ceil(len(panels) / columns)
     width, height = (4.2, 3.4) if columns <= 3 else (2.9, 2.4)
@@ -57,7 +59,7 @@ def draw_regret(
             _draw_line(axes, costs, of_seeds, policy, style, band=band and len(of_seeds) > 1)
         axes.set_title(title, fontsize=10)
         # The lines decide, not their bands, which are wide where a policy knows nothing yet.
-        highest = max([1.0, *(float(line.get_ydata().max()) for line in axes.get_lines())])
+        highest = max([1.0, *(float(np.max(line.get_ydata())) for line in axes.get_lines())])
         axes.set_ylim(-0.03 * highest, 1.08 * highest)
         axes.axhline(0, color="#bbbbbb", lw=0.8, zorder=0)
         axes.axhline(1, color="#bbbbbb", lw=0.8, ls=":", zorder=0)
