@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from admire_pipeline.optimizer.policy import Policy, Proposal, Recommendation, trial_rng
+from admire_pipeline.optimizer.policy import (
+    NothingToPropose,
+    Policy,
+    Proposal,
+    Recommendation,
+    trial_rng,
+)
+from admire_pipeline.optimizer.pool import untried
 from admire_pipeline.optimizer.space import Space
 from admire_pipeline.optimizer.trials import Trials
 
@@ -19,14 +26,23 @@ class RandomSearch(Policy):
     name = "random"
 
     def propose(self, space: Space, trials: Trials, seed: int) -> Proposal:
-        """Draw the next mixture."""
-        mixture = space.mixtures.sample(1, trial_rng(seed, trials))[0]
-        return self._proposal(space, mixture, len(space.fidelities) - 1, phase="search")
+        """Draw the next mixture, from what is left of the target's pool if there is one."""
+        target, rng = len(space.fidelities) - 1, trial_rng(seed, trials)
+        if space.pools:
+            left = untried(space, trials, target)
+            if not len(left):
+                raise NothingToPropose("every mixture of the target's pool was tried")
+            mixture = left[rng.integers(len(left))]
+        else:
+            mixture = space.mixtures.sample(1, rng)[0]
+        return self._proposal(space, mixture, target, phase="search")
 
     def recommend(self, space: Space, trials: Trials, seed: int) -> Recommendation | None:
         """Return the best trial observed at the target, None if there is none."""
         usable = trials.observed & (trials.fidelities == len(space.fidelities) - 1)
-        seen = trials.where(usable).feasible(space)
+        seen = trials.where(usable)
+        if not space.pools:
+            seen = seen.feasible(space)
         if not len(seen):
             return None
         best = int(np.argmax(seen.scores))

@@ -1,0 +1,75 @@
+"""Every policy that the benchmark can replay, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from admire_pipeline.errors import UserError, suggest
+from admire_pipeline.optimizer import POLICIES, Policy, PolicySettings, Space, make_policy
+
+ZERO_SHOT = "zero-shot"
+BASELINES = ("uniform", "regmix", ZERO_SHOT)
+"""Names of the policies that only the benchmark knows; ``zero-shot`` stands for one a size."""
+
+
+def names(space: Space) -> list[str]:
+    """Return the names of all policies for a space, those of ``optimizer.POLICIES`` first."""
+    smaller = [f"{ZERO_SHOT}-{fidelity.name}" for fidelity in space.fidelities[:-1]]
+    return [*POLICIES, *BASELINES[:-1], *smaller]
+
+
+def expand(chosen: Iterable[str], space: Space) -> list[str]:
+    """Resolve policy names as a user writes them.
+
+    Args:
+        chosen: Names; ``zero-shot`` stands for zero-shot transfer from every smaller fidelity.
+        space: The space they are to search.
+
+    Returns:
+        Each policy once, in order of appearance.
+
+    Raises:
+        UserError: If there is no policy of a name.
+    """
+    known = names(space)
+    expanded: list[str] = []
+    for name in chosen:
+        if name == ZERO_SHOT:
+            expanded += [full for full in known if full.startswith(f"{ZERO_SHOT}-")]
+        elif name in known:
+            expanded.append(name)
+        else:
+            raise UserError(f"policies: unknown {name!r}; {suggest(name, [*known, ZERO_SHOT])}")
+    return list(dict.fromkeys(expanded))
+
+
+def make(name: str, settings: PolicySettings | None, space: Space) -> Policy:
+    """Make a policy by its full name.
+
+    Args:
+        name: One of ``names(space)``.
+        settings: What the user set; defaults where None.
+        space: The space it is to search.
+
+    Returns:
+        The policy.
+
+    Raises:
+        UserError: If there is no policy of that name.
+    """
+    if name not in (known := names(space)):
+        raise UserError(f"policies: unknown {name!r}; {suggest(name, known)}")
+    settings = settings or PolicySettings()
+    if name in POLICIES:
+        return make_policy(name, settings)
+    if name == "uniform":
+        from admire_pipeline.replay.baselines import Uniform
+
+        return Uniform(settings)
+    if name == "regmix":
+        from admire_pipeline.replay.regmix import RegMix
+
+        return RegMix(settings)
+    from admire_pipeline.replay.zero_shot import ZeroShot
+
+    return ZeroShot(settings, name.removeprefix(f"{ZERO_SHOT}-"))
