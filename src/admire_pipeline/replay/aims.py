@@ -128,8 +128,8 @@ def _regret_at(curves: pd.DataFrame) -> Found:
         for policy in (OURS, BO, RANDOM)
     }
     ours = found[OURS]
-    never_above = all(np.all(ours <= found[policy]) for policy in (BO, RANDOM))
-    met = bool(np.all(ours <= aims)) and never_above
+    never_above = all(_at_most(ours, found[policy]) for policy in (BO, RANDOM))
+    met = _at_most(ours, aims) and never_above
     beside = "; ".join(f"{policy} {_text(found[policy])}" for policy in (BO, RANDOM))
     return Found(_text(ours), beside, met)
 
@@ -142,13 +142,13 @@ def _reach_pile(curves: pd.DataFrame) -> Found:
         beside = f"{MFBO} {mean(MFBO).reach(level):.3g}"
     except NotMeasured as missing:
         beside = str(missing)
-    return Found(f"{cost:.3g}", beside, cost <= aim * (1 + 1e-9))
+    return Found(f"{cost:.3g}", beside, _at_most(cost, aim))
 
 
 def _area_pile(curves: pd.DataFrame) -> Found:
     mean = partial(_mean, curves, "pile", "pool", budget=2, objectives=14)
     ours, published = mean(OURS).area(2), mean(MFBO).area(2)
-    return Found(f"{ours:.3f}", f"{MFBO} {published:.3f}", ours <= published / 5)
+    return Found(f"{ours:.3f}", f"{MFBO} {published:.3f}", _at_most(ours, published / 5))
 
 
 def _reach_simulator(curves: pd.DataFrame, table: str) -> Found:
@@ -165,7 +165,7 @@ def _reach_simulator(curves: pd.DataFrame, table: str) -> Found:
         f"{policy} {'' if np.isfinite(costs[policy]) else '> '}{bound[policy]:.3g}"
         for policy in (MFBO, BO)
     )
-    met = costs[OURS] <= bound[MFBO] / 3 and costs[OURS] <= bound[BO] / 2
+    met = _at_most(costs[OURS], min(bound[MFBO] / 3, bound[BO] / 2))
     return Found(f"{costs[OURS]:.3g}", beside, met)
 
 
@@ -185,8 +185,13 @@ def _guard(curves: pd.DataFrame, table: str, objectives: int | tuple[str, ...]) 
     return Found(
         f"{ours / alone:.3f} x ({ours:.3f} to cost {until:g})",
         f"{OURS_TARGET_ONLY} {alone:.3f}",
-        ours <= 1.05 * alone,
+        _at_most(ours, 1.05 * alone),
     )
+
+
+def _at_most(values: np.ndarray | float, bounds: np.ndarray | float) -> bool:
+    """Whether no value is above its bound by more than the round-off of a mean."""
+    return bool(np.all(np.asarray(values) <= np.asarray(bounds) + 1e-9))
 
 
 def _text(values: np.ndarray) -> str:
