@@ -5,8 +5,6 @@ Settings are those of its repository (github.com/sail-sg/regmix, ``regression_fi
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from admire_pipeline.errors import UserError
@@ -15,17 +13,17 @@ from admire_pipeline.optimizer.policy import NothingToPropose, trial_rng
 from admire_pipeline.optimizer.pool import find_trial, untried
 from admire_pipeline.replay.baselines import nearest
 
-_HYPERPARAMETERS: dict[str, Any] = {
-    "boosting_type": "gbdt",
+_PARAMETERS = {
+    "boosting": "gbdt",
     "objective": "regression",
-    "metric": ["l1", "l2"],
-    "n_estimators": 1000,
+    "metric": "l2",
     "learning_rate": 1e-2,
-    "random_state": 42,
+    "seed": 42,
     "verbosity": -1,
     # Not RegMix's: replays share the processor with each other.
-    "n_jobs": 1,
+    "num_threads": 1,
 }
+_ROUNDS = 1000
 _PATIENCE = 3
 # One of so many trials is held out to stop the fit early (RegMix: 128 of 1,000 runs).
 _HELD_OUT = 8
@@ -91,17 +89,14 @@ def _predict(seen: Trials, options: np.ndarray) -> np.ndarray:
     # LightGBM's histograms work in single precision; a score far from 0 would lose its digits.
     location, scale = seen.scores.mean(), seen.scores.std() or 1.0
     scores = (seen.scores - location) / scale
-    model = lightgbm.LGBMRegressor(**_HYPERPARAMETERS)
-    if held:
-        model.fit(
-            seen.mixtures[held:],
-            scores[held:],
-            eval_set=[(seen.mixtures[:held], scores[:held])],
-            eval_metric="l2",
-            callbacks=[lightgbm.early_stopping(_PATIENCE, verbose=False)],
-        )
-    else:
-        model.fit(seen.mixtures, scores)
+    train = lightgbm.Dataset(seen.mixtures[held:], scores[held:])
+    model = lightgbm.train(
+        _PARAMETERS,
+        train,
+        num_boost_round=_ROUNDS,
+        valid_sets=[train.create_valid(seen.mixtures[:held], scores[:held])] if held else None,
+        callbacks=[lightgbm.early_stopping(_PATIENCE, verbose=False)] if held else None,
+    )
     return np.asarray(location + scale * np.asarray(model.predict(options)))
 
 
