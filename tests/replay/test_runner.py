@@ -36,7 +36,7 @@ def plan(tmp_path: Path) -> Plan:
 
 
 def times(plan: Plan) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in plan.folder.glob("jobs/*")}
+    return {path.name: path.stat().st_mtime_ns for path in plan.folder.glob("jobs/[!.]*")}
 
 
 def test_every_policy_objective_and_seed_has_a_curve(plan: Plan) -> None:
@@ -152,7 +152,7 @@ def test_a_stopped_benchmark_leaves_no_process_and_goes_on(tmp_path: Path, sent:
         start_new_session=True,
     )
     deadline = time.monotonic() + 90
-    while not len(done := sorted(folder.glob("jobs/*.parquet"))) >= 2:
+    while not len(done := sorted(folder.glob("jobs/[!.]*.parquet"))) >= 2:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.1)
     process.send_signal(sent)

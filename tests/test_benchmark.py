@@ -1,0 +1,193 @@
+"""`kedro admire benchmark` and the pipeline of that name, end to end."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from admire_pipeline.replay.jobs import COLUMNS
+from admire_pipeline.replay.synthetic import made_up_table
+from tests.conftest import Project
+
+SMALL = ("--policies", "random,uniform", "--seeds", "0-1", "--budget", "4", "--processes", "1")
+
+
+@pytest.fixture
+def runs(project: Project) -> Path:
+    """A user's run table."""
+    path = project.folder / "runs.csv"
+    made = made_up_table("transfer", domains=4, runs=(30, 20, 15), metrics=2)
+    made.frame.drop(columns="split").to_csv(path, index=False)
+    return path
+
+
+def benchmark(project: Project, *options: str) -> str:
+    result = project.kedro("admire", "benchmark", *options)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(project: Project, *options: str) -> str:
+    result = project.kedro("admire", "benchmark", *options)
+    assert result.exit_code == 1, result.output
+    (line,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert "Traceback" not in result.output
+    return line
+
+
+def folder_of(project: Project, name: str = "runs-pool") -> Path:
+    return project.folder / "data" / "08_reporting" / "benchmark" / name
+
+
+def test_a_file_alone_is_enough(
+    project: Project, runs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = benchmark(project, "--table", "runs.csv", *SMALL)
+    folder = folder_of(project)
+    curves = pd.read_parquet(folder / "curves.parquet")
+    assert list(curves.columns) == list(COLUMNS)
+    assert set(curves["objective"]) == {"average", "metric-1", "metric-2"}
+    assert set(curves["policy"]) == {"random", "uniform"}
+    assert set(curves["seed"]) == {0, 1}
+    summary = pd.read_csv(folder / "summary.csv")
+    assert set(summary["objective"]) == {"(mean)", "average", "metric-1", "metric-2"}
+    names = {path.name for path in folder.glob("*.png")}
+    assert names == {"regret.png", "regret_published.png", "regret_by_objective.png"}
+    assert "normalised honest regret" in output and "random" in output
+    assert "to maximize" in caplog.text
+    # The aims are of other tables.
+    assert "aims" not in output
+
+
+def test_it_is_logged_to_an_experiment_of_its_own(project: Project, runs: Path) -> None:
+    benchmark(project, "--table", "runs.csv", *SMALL)
+    (run,) = project.runs()
+    assert run.info.status == "FINISHED"
+    assert run.data.params["table"] == "runs"
+    assert run.data.params["policies"] == "random,uniform"
+    assert run.data.metrics["area.random"] > 0
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project.folder}/data/mlflow/mlflow.db")
+    assert client.get_experiment(run.info.experiment_id).name == "benchmark"
+    assert client.get_experiment_by_name("test") is None
+    files = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert {"curves.parquet", "summary.csv", "regret.png"} <= files
+
+
+def test_the_pipeline_is_the_same(project: Project, runs: Path) -> None:
+    benchmark(project, "--table", "runs.csv", "--objectives", "average", *SMALL)
+    params = "benchmark.table=runs.csv,benchmark.budget=4,benchmark.seeds=0-1,benchmark.out=again"
+    project_settings = project.folder / "conf" / "test" / "parameters_benchmark.yml"
+    project_settings.write_text(
+        "benchmark: {table: x, policies: [random, uniform], objectives: [average], processes: 1}"
+    )
+    result = project.kedro("run", "--pipeline=benchmark", "--params", params)
+    assert result.exit_code == 0, result.output
+    assert "normalised honest regret" in result.output
+    fixed = [name for name in COLUMNS if "seconds" not in name]
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(folder_of(project) / "curves.parquet")[fixed],
+        pd.read_parquet(project.folder / "again" / "curves.parquet")[fixed],
+    )
+
+
+def test_it_needs_no_campaign(project: Project, runs: Path) -> None:
+    project.set("parameters.yml", "fidelities", {"nano": "nonsense"})
+    project.set("catalog.yml", "corpus.filepath", 7)
+    benchmark(project, "--table", "runs.csv", "--objectives", "average", *SMALL)
+    # And a campaign is refused as ever.
+    result = project.kedro("run", "--pipelines=admire_step")
+    assert result.exit_code == 1 and "fidelities" in result.output
+
+
+def test_losses_and_a_folder_of_ones_own(project: Project, runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    options = ("--direction", "minimize", "--out", str(out), "--objectives", "metric-1")
+    benchmark(project, "--table", str(runs), *options, *SMALL)
+    assert (out / "regret.png").exists()
+    assert len(list((out / "jobs").glob("*.parquet"))) == 4
+
+
+def test_the_simulator_of_a_file(project: Project, runs: Path) -> None:
+    options = ("--problem", "simulator", "--objectives", "metric-1", "--policies", "random")
+    benchmark(project, "--table", "runs.csv", *SMALL, *options)
+    curves = pd.read_parquet(folder_of(project, "runs-simulator") / "curves.parquet")
+    assert set(curves["problem"]) == {"simulator"}
+    assert curves["honest"].min() > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--table", "tulo"), "benchmark.table: no file .*tulo.*'tulu'"),
+        (("--table", "nothing.csv"), "benchmark.table: no file .*nothing.csv"),
+        (("--table", "runs.csv", "--policies", "admire-mbo"), "'admire-mbo'.*'admire-mfbo'"),
+        (("--table", "runs.csv", "--objectives", "metric-9"), "'metric-9'.*'metric-"),
+        (("--table", "runs.csv", "--seeds", "4-0"), "benchmark.seeds: '4-0'.*ascending"),
+        (("--table", "runs.csv", "--seeds", "a"), "benchmark.seeds: 'a'.*ranges"),
+        (("--table", "runs.csv", "--budget", "0"), "benchmark.budget: 0.*greater than 0"),
+        (("--table", "runs.csv", "--problem", "pol"), "benchmark.problem: 'pol'.*'simulator'"),
+        (("--table", "runs.csv", "--direction", "up"), "benchmark.direction: 'up'.*'minimize'"),
+        (("--table", "made-up-noise", "--direction", "minimize"), "benchmark.direction: 'minim"),
+        (("--table", "runs.csv", "--params", "benchmark.tabel=x"), "tabel: unknown key.*'table'"),
+    ],
+)
+def test_bad_input_is_one_line(
+    project: Project, runs: Path, options: tuple[str, ...], expected: str
+) -> None:
+    line = refused(project, *options)
+    assert re.search(expected, line), line
+    assert not folder_of(project).exists()
+
+
+def test_a_benchmark_runs_alone(project: Project) -> None:
+    result = project.kedro("run", "--pipelines=benchmark,admire_step")
+    assert result.exit_code == 1
+    assert "--pipelines: 'benchmark' runs alone" in result.output
+
+
+def test_a_fault_of_the_benchmark_shows_before_a_campaign(project: Project) -> None:
+    path = project.folder / "conf" / "test" / "parameters_benchmark.yml"
+    path.write_text("benchmark: {table: tulu, seeds: x}")
+    result = project.kedro("run", "--pipelines=admire_step")
+    assert result.exit_code == 1 and "benchmark.seeds: 'x'" in result.output
+
+
+def test_campaigns_that_fail_are_told_and_the_others_reported(project: Project, runs: Path) -> None:
+    # Only runs of the smallest size lack the metric, so there is no such size for one objective.
+    frame = pd.read_csv(runs)
+    frame.loc[frame["fidelity"] == "size-1", "metric.metric-2"] = None
+    frame.to_csv(runs, index=False)
+    options = ("--table", "runs.csv", "--objectives", "metric-1,metric-2", *SMALL)
+    line = refused(project, *options, "--policies", "random,zero-shot-size-1")
+    assert "2 of 8 campaigns failed (zero-shot-size-1, metric-2, seed 0" in line
+    curves = pd.read_parquet(folder_of(project) / "curves.parquet")
+    assert len(curves[["policy", "objective", "seed"]].drop_duplicates()) == 6
+    (run,) = project.runs()
+    assert run.info.status == "FAILED"
+
+
+@pytest.mark.slow
+def test_a_killed_benchmark_goes_on(project: Project, runs: Path) -> None:
+    options = ["--table", "runs.csv", "--policies", "admire-mfbo", "--objectives", "average"]
+    options += ["--seeds", "0-7", "--budget", "2", "--processes", "2"]
+    process = project.start("admire", "benchmark", *options)
+    jobs = folder_of(project) / "jobs"
+    deadline = time.monotonic() + 120
+    while not (done := list(jobs.glob("[!.]*.parquet"))):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+    time.sleep(1)
+    before = {path: path.stat().st_mtime_ns for path in jobs.glob("[!.]*.parquet")}
+    assert set(done) <= set(before) and len(before) < 8
+    benchmark(project, *options)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(list(jobs.glob("[!.]*.parquet"))) == 8
