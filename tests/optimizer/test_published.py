@@ -232,6 +232,7 @@ def test_pools_are_used_up_whatever_becomes_of_the_trials(name) -> None:
             proposal = propose(space, frame, policy, seed=0)
         except NothingToPropose:
             break
+        assert proposal.phase == ("search" if "observed" in statuses else "design")
         level = int(proposal.fidelity[-1])
         pool = {mixture.tobytes() for mixture in space.pools[level]}
         assert proposal.mixture.tobytes() in pool
