@@ -6,11 +6,11 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help run ui test lint types unit throughput campaign lock clean
+.PHONY: help run ui test lint types unit throughput campaign benchmark benchmark-quick lock clean
 .DEFAULT_GOAL := help
 
 help:           ## show this list
-	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
 
 run: $(STAMP)   ## one step of the campaign: propose, mix, train, evaluate, record, recommend
 	$(BIN)/kedro run --pipelines=admire_step
@@ -36,6 +36,24 @@ throughput: $(STAMP) ## training speed against a bare PyTorch loop
 
 campaign: $(STAMP) ## a campaign of 12 trials against uniform and size-proportional weights
 	$(BIN)/python benchmarks/campaign.py
+
+# Each of these goes on where it was stopped. The last one prints the aims from the curves of all.
+SEEDS ?= 100-109
+BENCHMARK = $(BIN)/kedro admire benchmark --seeds $(SEEDS)
+MISLEAD = random,admire-bo,admire-target,admire
+SIMULATE = random,admire-bo,admire-mfbo,admire
+COMPARE = random,uniform,regmix,zero-shot,admire-bo,admire-mfbo,admire-target,admire
+
+benchmark: $(STAMP) ## all policies on all tables, hours (docs/benchmark.md); prints the aims
+	$(BENCHMARK) --table made-up-noise --policies $(MISLEAD) --budget 15
+	$(BENCHMARK) --table made-up-reversed --policies $(MISLEAD) --budget 15
+	$(BENCHMARK) --table tulu --problem simulator --policies $(SIMULATE) --objectives average --budget 15
+	$(BENCHMARK) --table pile --problem simulator --policies $(SIMULATE) --objectives average --budget 5
+	$(BENCHMARK) --table pile --policies $(COMPARE) --budget 2
+	$(BENCHMARK) --table tulu --policies $(COMPARE) --budget 15
+
+benchmark-quick: $(STAMP) ## a look at the policies within 5 minutes
+	$(BIN)/kedro admire benchmark --table tulu --quick
 
 lock: $(STAMP)  ## resolve the dependencies anew into requirements.lock
 	$(BIN)/pip-compile -q --extra dev --strip-extras --no-annotate --no-header \

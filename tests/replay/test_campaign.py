@@ -12,6 +12,13 @@ from admire_pipeline.replay.synthetic import made_up_table
 from tests.replay.policies import InTurn, Stuck
 
 
+class Latest(InTurn):
+    """Recommends what it tried last."""
+
+    def recommend(self, space: Space, trials: Trials, seed: int) -> Recommendation | None:
+        return Recommendation(trials.mixtures[-1], 0.0, 0.0, None) if len(trials) else None
+
+
 @pytest.fixture(scope="module")
 def problem() -> PoolProblem:
     return PoolProblem(made_up_table("transfer", runs=(30, 20, 12)), "average")
@@ -33,6 +40,40 @@ def test_a_policy_that_is_done_ends_it(problem: PoolProblem) -> None:
     assert len(replay(problem, InTurn(), 100, 0)) == 13
 
 
+def test_a_most_number_of_trials_ends_it(problem: PoolProblem) -> None:
+    assert len(replay(problem, InTurn(), 100, 0, max_trials=4)) == 5
+
+
+class Counting(Latest):
+    """Counts how often it was asked."""
+
+    asked: int = 0
+
+    def recommend(self, space: Space, trials: Trials, seed: int) -> Recommendation | None:
+        self.asked += 1
+        best = space.pools[-1][len(trials) % len(space.pools[-1])]
+        return Recommendation(best, 0.0, 0.0, None)
+
+
+def test_late_recommendations_are_asked_for_as_the_cost_grows() -> None:
+    table = made_up_table("transfer", runs=(400, 20, 12), costs=(0.001, 0.1, 1.0))
+    problem = PoolProblem(table, "average")
+    policy = Counting(0)
+    steps = replay(problem, policy, 100, 0)
+    assert len(steps) == 401
+    asked = [step for step in steps if step.recommend_seconds > 0]
+    assert len(asked) == policy.asked < 200
+    assert [step.step for step in asked[:51]] == list(range(51))
+    costs = np.array([step.cost for step in asked])
+    assert np.all(costs[52:-1] / costs[51:-2] < 1.04)
+    # The last word is that of the last trial.
+    assert asked[-1] is steps[-1]
+    target = problem.space.pools[-1]
+    assert steps[-1].honest == problem.regret(target[400 % 12])
+    carried = {step.step: step.honest for step in steps}
+    assert all(carried[s.step] == carried[s.step - 1] for s in steps if s.recommend_seconds == 0)
+
+
 def test_no_recommendation_counts_as_a_random_pick(problem: PoolProblem) -> None:
     assert [step.honest for step in replay(problem, InTurn(0, limit=3), 1, 0)] == [1.0] * 4
 
@@ -46,13 +87,6 @@ def test_regret_is_that_of_the_best_so_far(problem: PoolProblem) -> None:
         [step.published for step in steps], np.minimum.accumulate([1.0, *expected])
     )
     assert steps[-1].honest == 0
-
-
-class Latest(InTurn):
-    """Recommends what it tried last."""
-
-    def recommend(self, space: Space, trials: Trials, seed: int) -> Recommendation | None:
-        return Recommendation(trials.mixtures[-1], 0.0, 0.0, None) if len(trials) else None
 
 
 def test_honest_regret_rises_again_and_published_does_not(problem: PoolProblem) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,13 @@ from admire_pipeline.replay.problem import Problem
 RANDOM_PICK = 1.0
 """Normalised regret of a policy that recommends nothing yet: that of a random pick."""
 
+EACH = 50
+"""Trials after each of which a recommendation is asked for."""
+
+GROWTH = 0.02
+"""After these, by how much of it the cost grows until the next recommendation. A policy that makes
+hundreds of cheap trials would spend its time on recommendations that no curve shows."""
+
 _ROUND_OFF = 1e-9
 
 
@@ -27,11 +34,12 @@ class Step:
         step: Trials so far; 0 is before the first.
         cost: What they have cost together, in trainings of the target.
         fidelity: Name of the trial's fidelity; empty at step 0.
-        honest: Normalised regret of the current recommendation.
+        honest: Normalised regret of the current recommendation (``EACH``, ``GROWTH``: of the last
+            one that was asked for).
         published: Least normalised regret of all recommendations so far, as the paper reports it:
             it takes for granted that each was trained at the target to be told apart, unpaid.
         propose_seconds: Time the proposal took; 0 at step 0.
-        recommend_seconds: Time the recommendation took.
+        recommend_seconds: Time the recommendation took; 0 where none was asked for.
     """
 
     step: int
@@ -43,11 +51,13 @@ class Step:
     recommend_seconds: float
 
 
-def replay(problem: Problem, policy: Policy, budget: float, seed: int) -> list[Step]:
+def replay(
+    problem: Problem, policy: Policy, budget: float, seed: int, max_trials: int | None = None
+) -> list[Step]:
     """Replay one campaign.
 
-    It ends when the policy has nothing to propose, or at the first proposal that the rest of the
-    budget does not pay for; the recommendation stands from there on.
+    It ends when the policy has nothing to propose, at the first proposal that the rest of the
+    budget does not pay for, or after a number of trials; the recommendation stands from there on.
 
     Args:
         problem: What is searched.
@@ -55,6 +65,7 @@ def replay(problem: Problem, policy: Policy, budget: float, seed: int) -> list[S
         budget: What the trials may cost together, in trainings of the target.
         seed: Seed of the campaign, at least 0. It decides all that is random: in the policy, and
             in the noise of a simulator's runs.
+        max_trials: The most trials; None: as many as are paid for.
 
     Returns:
         Step 0, then one step a trial.
@@ -64,22 +75,36 @@ def replay(problem: Problem, policy: Policy, budget: float, seed: int) -> list[S
             or proposes a mixture of a pool twice.
     """
     history = _History(problem)
-    steps = [_recommend(problem, policy, history, seed, None)]
-    while True:
+    names = [fidelity.name for fidelity in problem.space.fidelities]
+    honest, seconds = _recommend(problem, policy, history, seed)
+    steps = [Step(0, 0.0, "", honest, honest, 0.0, seconds)]
+    asked_at = 0.0
+    while max_trials is None or len(history) < max_trials:
         began = time.perf_counter()
         try:
             proposal = policy.propose(problem.space, history.trials(), seed)
         except NothingToPropose:
-            return steps
-        seconds = time.perf_counter() - began
-        names = [fidelity.name for fidelity in problem.space.fidelities]
+            break
+        proposing = time.perf_counter() - began
         fidelity = names.index(proposal.fidelity)
         cost = history.cost + problem.space.fidelities[fidelity].cost
         if cost > budget * (1 + _ROUND_OFF):
-            return steps
+            break
         history.run(proposal.mixture, fidelity, np.random.default_rng([seed, len(history)]))
-        step = Step(len(history), cost, proposal.fidelity, 0.0, 0.0, seconds, 0.0)
-        steps.append(_recommend(problem, policy, history, seed, step, steps[-1].published))
+        published, seconds = steps[-1].published, 0.0
+        if len(history) <= EACH or cost >= asked_at * (1 + GROWTH):
+            asked_at = cost
+            honest, seconds = _recommend(problem, policy, history, seed)
+            published = min(published, honest)
+        count = len(history)
+        steps.append(Step(count, cost, proposal.fidelity, honest, published, proposing, seconds))
+    if steps[-1].cost > asked_at:
+        honest, seconds = _recommend(problem, policy, history, seed)
+        published = min(steps[-1].published, honest)
+        steps[-1] = replace(
+            steps[-1], honest=honest, published=published, recommend_seconds=seconds
+        )
+    return steps
 
 
 @dataclass
@@ -131,25 +156,11 @@ class _History:
 
 
 def _recommend(
-    problem: Problem,
-    policy: Policy,
-    history: _History,
-    seed: int,
-    step: Step | None,
-    least: float = float("inf"),
-) -> Step:
-    """Fill in the regrets of the recommendation after a step (None: before the first)."""
+    problem: Problem, policy: Policy, history: _History, seed: int
+) -> tuple[float, float]:
+    """The regret of the policy's recommendation, and the seconds that it took."""
     began = time.perf_counter()
     recommendation = policy.recommend(problem.space, history.trials(), seed)
     seconds = time.perf_counter() - began
     honest = RANDOM_PICK if recommendation is None else problem.regret(recommendation.mixture)
-    trial = step or Step(0, 0.0, "", 0.0, 0.0, 0.0, 0.0)
-    return Step(
-        trial.step,
-        trial.cost,
-        trial.fidelity,
-        honest,
-        min(least, honest),
-        trial.propose_seconds,
-        seconds,
-    )
+    return honest, seconds

@@ -68,6 +68,7 @@ class Plan:
         budget: Of each campaign, in trainings of the target.
         folder: Where the jobs' files go, in ``jobs/``.
         cache: Folder of what the simulators are fitted to, shared between benchmarks.
+        max_trials: The most trials of a campaign; None: as many as the budget pays for.
         settings: Settings of the policies.
     """
 
@@ -79,6 +80,7 @@ class Plan:
     budget: float
     folder: Path
     cache: Path
+    max_trials: int | None = None
     settings: PolicySettings = field(default_factory=PolicySettings)
 
     def jobs(self) -> list[Job]:
@@ -109,6 +111,7 @@ class Plan:
             "table": table_hash(self.table),
             "problem": self.problem,
             "budget": self.budget,
+            "max_trials": self.max_trials,
             "settings": asdict(self.settings),
             "version": version(_PACKAGE),
         }
@@ -130,8 +133,9 @@ def run_job(plan: Plan, job: Job) -> float:
     """
     problem = plan.make_problem(job)
     policy = plan.make_policy(job.policy, problem)
-    steps = pd.DataFrame([asdict(step) for step in replay(problem, policy, plan.budget, job.seed)])
-    frame = steps.assign(
+    steps = replay(problem, policy, plan.budget, job.seed, plan.max_trials)
+    frame = pd.DataFrame([asdict(step) for step in steps])
+    frame = frame.assign(
         **asdict(job), table=plan.table.name, problem=plan.problem, budget=plan.budget
     )[list(COLUMNS)]
     path = plan.path(job)

@@ -23,6 +23,9 @@ _POINTS = 200
 _DECADES = 2.0
 """Costs that span more than so many powers of ten are drawn on a logarithmic axis."""
 
+_BAND = 3
+"""Seeds from which on there is an interval to draw."""
+
 _COST = "cost (trainings of the target)"
 
 
@@ -56,7 +59,7 @@ def draw_regret(
             if not len(frame):
                 continue
             of_seeds = [curve.at(costs) for curve in curves_by_seed(frame, value).values()]
-            _draw_line(axes, costs, of_seeds, policy, style, band=band and len(of_seeds) > 1)
+            _draw_line(axes, costs, of_seeds, policy, style, band=band and len(of_seeds) >= _BAND)
         axes.set_title(title, fontsize=10)
         # The lines decide, not their bands, which are wide where a policy knows nothing yet.
         highest = max([1.0, *(float(np.max(line.get_ydata())) for line in axes.get_lines())])
@@ -72,7 +75,7 @@ def draw_regret(
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
     seeds = curves["seed"].nunique()
-    about = f"mean over {seeds} seeds" + (", 95 % interval" if band and seeds > 1 else "")
+    about = f"mean over {seeds} seeds" + (", 95 % interval" if band and seeds >= _BAND else "")
     figure.suptitle(f"{_problem(curves)}: {value} regret\n{about}", fontsize=11)
     return figure
 
@@ -135,7 +138,7 @@ def _draw_line(  # noqa: PLR0913
             [interval.high for interval in intervals],
             step="post",
             color=style["color"],
-            alpha=0.15,
+            alpha=0.12,
             lw=0,
         )
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,8 @@ from admire_pipeline.pipelines.benchmark.settings import MADE_UP, PUBLISHED, Ben
 if TYPE_CHECKING:
     from admire_pipeline.replay.jobs import Plan
     from admire_pipeline.replay.table import RunTable
+
+logger = logging.getLogger(__name__)
 
 RUNS = Path("data/01_raw/runs")
 """Downloaded tables."""
@@ -24,6 +29,8 @@ REPORTS = Path("data/08_reporting/benchmark")
 
 POLICIES = ("random", "uniform", "regmix", "zero-shot", "admire-bo", "admire-mfbo", "admire")
 """All but those that exist for comparison with ours alone; `zero-shot` stands for one a size."""
+
+NEEDED_BY_REGMIX = "lightgbm"
 
 SEEDS = tuple(range(5))
 BUDGET = 15.0
@@ -54,7 +61,10 @@ def load_table(settings: BenchmarkSettings, project: Path) -> RunTable:
                 f"benchmark.table: no file {settings.table!r}; "
                 f"{suggest(settings.table, (*PUBLISHED, *MADE_UP))}, or a .csv or .parquet file"
             )
-        return read_table(path, settings.direction or "maximize")
+        table = read_table(path, settings.direction or "maximize")
+        # The aims are of the tables of these names alone.
+        taken = table.name in (*PUBLISHED, *MADE_UP)
+        return replace(table, name=f"{table.name}-file") if taken else table
     if settings.direction not in (None, table.direction):
         raise UserError(
             f"benchmark.direction: {settings.direction!r}, but {settings.table!r} is to "
@@ -79,14 +89,18 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
         objective_weights(table, objective)
     space = PoolProblem(table, objectives[0]).space
     try:
-        chosen = settings.policies or (QUICK_POLICIES if settings.quick else POLICIES)
-        names = policies.expand(chosen, space)
+        names = policies.expand(settings.policies or _default_policies(settings), space)
         for name in names:
             policies.make(name, None, space)
     except UserError:
         raise
     except ValueError as error:
         raise UserError(f"benchmark.policies: {error}") from None
+    if "regmix" in names and find_spec(NEEDED_BY_REGMIX) is None:
+        raise UserError(
+            f"benchmark.policies: 'regmix' needs {NEEDED_BY_REGMIX}: "
+            "pip install 'admire-pipeline[benchmark]'"
+        )
     name = f"{table.name}-{settings.problem}{'-quick' if settings.quick else ''}"
     return Plan(
         table=table,
@@ -97,7 +111,21 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
         budget=settings.budget or (QUICK_BUDGET if settings.quick else BUDGET),
         folder=project / (settings.out or REPORTS / name),
         cache=project / CACHE,
+        max_trials=settings.max_trials,
     )
+
+
+def _default_policies(settings: BenchmarkSettings) -> tuple[str, ...]:
+    """All policies that can run here; what one of them lacks must not stop the others."""
+    if settings.quick:
+        return QUICK_POLICIES
+    if find_spec(NEEDED_BY_REGMIX) is not None:
+        return POLICIES
+    logger.warning(
+        "regmix is left out: it needs %s (pip install 'admire-pipeline[benchmark]')",
+        NEEDED_BY_REGMIX,
+    )
+    return tuple(name for name in POLICIES if name != "regmix")
 
 
 def processes_of(settings: BenchmarkSettings) -> int:

@@ -71,6 +71,8 @@ class BenchmarkSettings(BaseModel):
     """As a list, or as `0-4`; null: 0 to 4."""
     budget: float | None = Field(default=None, gt=0)
     """Of each campaign, in trainings of the target; null: 15."""
+    max_trials: int | None = Field(default=None, gt=0)
+    """Most trials of a campaign; null: as many as the budget pays for."""
     direction: Literal["maximize", "minimize"] | None = None
     """Of a file's metrics; null: maximize."""
     out: Path | None = None
