@@ -39,15 +39,10 @@ def plan_benchmark(benchmark: BenchmarkSettings, store: BenchmarkStore) -> Plan:
     logger.info("table %s, to %s: %s", table.name, table.direction, sizes)
     for note in table.notes:
         logger.info("table %s: %s", table.name, note)
+    logger.info("%s, policies %s", plan.problem, ", ".join(plan.policies))
+    logger.info("objectives %s", ", ".join(plan.objectives))
     logger.info(
-        "%s: %d policies (%s) x %d objectives x seeds %s, budget %g, in %s",
-        plan.problem,
-        len(plan.policies),
-        ", ".join(plan.policies),
-        len(plan.objectives),
-        ",".join(map(str, plan.seeds)),
-        plan.budget,
-        plan.folder,
+        "seeds %s, budget %g, in %s", ",".join(map(str, plan.seeds)), plan.budget, plan.folder
     )
     return plan
 
