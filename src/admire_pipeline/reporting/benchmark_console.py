@@ -50,18 +50,19 @@ def print_aims(folders: Sequence[Path], seeds: Sequence[int], console: Console) 
     curves = read_curves(folders, seeds)
     title = f"aims (seeds {_ranges(seeds)})"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("problem", "measure", "aim", "admire", "beside it", ""):
+    table.add_column("", no_wrap=True)
+    for column in ("problem", "measure", "aim", "admire", "beside it"):
         table.add_column(column)
     measured = False
     for aim in AIMS:
         try:
             found = aim.check(curves)
         except NotMeasured as missing:
-            table.add_row(aim.problem, aim.measure, aim.aim, "", str(missing), "not measured")
+            table.add_row("not measured", aim.problem, aim.measure, aim.aim, "", str(missing))
             continue
         measured = True
         verdict = "[green]met[/green]" if found.met else "[red]not met[/red]"
-        table.add_row(aim.problem, aim.measure, aim.aim, found.value, found.beside, verdict)
+        table.add_row(verdict, aim.problem, aim.measure, aim.aim, found.value, found.beside)
     if measured:
         console.print(table)
 

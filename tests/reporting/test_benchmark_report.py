@@ -1,0 +1,109 @@
+"""The report of a benchmark: its figures, files and what the console shows."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from admire_pipeline.replay.jobs import Plan
+from admire_pipeline.replay.runner import run_plan
+from admire_pipeline.replay.synthetic import made_up_table
+from admire_pipeline.reporting.benchmark_console import print_benchmark
+from admire_pipeline.reporting.benchmark_figures import draw_fidelities, draw_regret
+from admire_pipeline.reporting.benchmark_files import write_report
+
+TABLE = made_up_table("reversed", domains=4, runs=(30, 20, 15), metrics=2)
+
+
+@pytest.fixture(scope="module")
+def curves(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    folder = tmp_path_factory.mktemp("plan")
+    plan = Plan(
+        TABLE, "pool", ("random", "uniform"), ("average", "metric-1"), (0, 1, 2), 4, folder, folder
+    )
+    found = run_plan(plan, 1).curves
+    # One more policy that changes its size on the way.
+    mixed = found[found["policy"] == "random"].copy()
+    mixed["policy"] = "admire"
+    mixed.loc[mixed["step"].isin([1, 2]), "fidelity"] = "size-1"
+    return pd.concat([found, mixed], ignore_index=True)
+
+
+def texts(figure: Figure) -> str:
+    return " | ".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
+
+
+def test_a_line_a_policy_with_units_and_a_legend(curves: pd.DataFrame) -> None:
+    figure = draw_regret(curves, {"both": ("average", "metric-1"), "average": ("average",)})
+    assert len(figure.axes) == 2
+    for axes in figure.axes:
+        assert {line.get_label() for line in axes.get_lines()} >= {"random", "uniform", "admire"}
+    for text in ("trainings of the target", "normalised honest regret", "3 seeds", "95 %"):
+        assert text in texts(figure)
+    assert figure.legends
+
+
+def test_costs_of_many_decades_are_drawn_on_a_logarithmic_axis(curves: pd.DataFrame) -> None:
+    panels = {"average": ("average",)}
+    assert draw_regret(curves, panels).axes[0].get_xscale() == "linear"
+    cheap = curves.assign(cost=curves["cost"].where(curves["cost"] != 1, 0.001))
+    assert draw_regret(cheap, panels).axes[0].get_xscale() == "log"
+
+
+def test_shares_of_fidelities_fill_the_whole(curves: pd.DataFrame) -> None:
+    order = [fidelity.name for fidelity in TABLE.fidelities]
+    figure = draw_fidelities(curves, ["admire"], order)
+    share_of_trials = figure.axes[0]
+    assert len(share_of_trials.collections) == 3
+    tops = share_of_trials.collections[-1].get_paths()[0].vertices[:, 1]
+    assert tops.max() == pytest.approx(1)
+    # Two of four trials are of the smallest size in the end.
+    first = share_of_trials.collections[0].get_paths()[0].vertices
+    assert first[first[:, 0] == 4][:, 1].max() == pytest.approx(0.5)
+
+
+def test_the_files_of_a_report(curves: pd.DataFrame, tmp_path: Path) -> None:
+    written = {path.name for path in write_report(tmp_path, curves, TABLE)}
+    assert written == {path.name for path in tmp_path.iterdir()}
+    figures = {"regret.png", "regret_published.png", "regret_by_objective.png", "fidelities.png"}
+    assert written == {"curves.parquet", "summary.csv"} | figures
+    assert write_report(tmp_path / "none", curves.iloc[:0], TABLE) == []
+
+
+def test_tables_of_one_size_are_no_trouble(tmp_path: Path) -> None:
+    table = made_up_table("transfer", domains=3, costs=(1.0,), runs=(12,), metrics=1)
+    plan = Plan(table, "pool", ("random",), ("average",), (0,), 3, tmp_path, tmp_path)
+    written = write_report(tmp_path / "out", run_plan(plan, 1).curves, table)
+    assert "regret.png" in {path.name for path in written}
+    assert run_plan(replace(plan, budget=0.5), 1).curves["cost"].max() == 0
+    write_report(tmp_path / "poor", run_plan(replace(plan, budget=0.5), 1).curves, table)
+
+
+def shown(folder: Path, seeds: range) -> str:
+    console = Console(file=io.StringIO(), width=250)
+    print_benchmark(folder, seeds, console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_console_shows_measures_and_the_aims_it_knows_of(
+    curves: pd.DataFrame, tmp_path: Path
+) -> None:
+    write_report(tmp_path / "here", curves, TABLE)
+    text = shown(tmp_path / "here", range(3))
+    for expected in ("random", "uniform", "less admire's", "seconds a proposal", "here"):
+        assert expected in text
+    assert "aims" not in text  # three seeds are too few, and there is no target-only policy
+    five = pd.concat([curves.assign(seed=curves["seed"] + 3 * k) for k in range(2)])
+    alone = five[five["policy"] == "admire"].assign(policy="admire-target")
+    write_report(tmp_path / "beside", pd.concat([five, alone]), TABLE)
+    text = shown(tmp_path / "here", range(6))
+    assert "aims (seeds 0-5)" in text
+    (line,) = [line for line in text.splitlines() if "reversed" in line and "target only" in line]
+    assert line.split()[0] == "met" and "1.000 x" in line
+    assert "not measured" in text
