@@ -74,7 +74,7 @@ def replay(
         ValueError: If the policy proposes or recommends a mixture that the problem does not have,
             or proposes a mixture of a pool twice.
     """
-    history = _History(problem)
+    history = History(problem)
     names = [fidelity.name for fidelity in problem.space.fidelities]
     honest, seconds = _recommend(problem, policy, history, seed)
     steps = [Step(0, 0.0, "", honest, honest, 0.0, seconds)]
@@ -108,7 +108,7 @@ def replay(
 
 
 @dataclass
-class _History:
+class History:
     """The trials so far."""
 
     problem: Problem
@@ -156,7 +156,7 @@ class _History:
 
 
 def _recommend(
-    problem: Problem, policy: Policy, history: _History, seed: int
+    problem: Problem, policy: Policy, history: History, seed: int
 ) -> tuple[float, float]:
     """The regret of the policy's recommendation, and the seconds that it took."""
     began = time.perf_counter()
