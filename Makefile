@@ -45,6 +45,7 @@ SIMULATE = random,admire-bo,admire-mfbo,admire
 COMPARE = random,uniform,regmix,zero-shot,admire-bo,admire-mfbo,admire-target,admire
 
 benchmark: $(STAMP) ## all policies on all tables, hours (docs/benchmark.md); prints the aims
+	$(BIN)/python benchmarks/proposals.py
 	$(BENCHMARK) --table made-up-noise --policies $(MISLEAD) --budget 15
 	$(BENCHMARK) --table made-up-reversed --policies $(MISLEAD) --budget 15
 	$(BENCHMARK) --table tulu --problem simulator --policies $(SIMULATE) --objectives average --budget 15
