@@ -42,7 +42,7 @@ SEEDS ?= 100-109
 BENCHMARK = $(BIN)/kedro admire benchmark --seeds $(SEEDS)
 MISLEAD = random,admire-bo,admire-target,admire
 SIMULATE = random,admire-bo,admire-mfbo,admire
-COMPARE = random,uniform,regmix,zero-shot,admire-bo,admire-mfbo,admire-target,admire
+COMPARE = random,uniform,regmix,admire-bo,admire-mfbo,admire-target,admire
 
 benchmark: $(STAMP) ## all policies on all tables, hours (docs/benchmark.md); prints the aims
 	$(BIN)/python benchmarks/proposals.py
@@ -50,8 +50,10 @@ benchmark: $(STAMP) ## all policies on all tables, hours (docs/benchmark.md); pr
 	$(BENCHMARK) --table made-up-reversed --policies $(MISLEAD) --budget 15
 	$(BENCHMARK) --table tulu --problem simulator --policies $(SIMULATE) --objectives average --budget 15
 	$(BENCHMARK) --table pile --problem simulator --policies $(SIMULATE) --objectives average --budget 5
+	$(BENCHMARK) --table pile --policies zero-shot --objectives average --budget 2 \
+		--params benchmark.max_trials=150 --out data/08_reporting/benchmark/pile-zero-shot
 	$(BENCHMARK) --table pile --policies $(COMPARE) --budget 2
-	$(BENCHMARK) --table tulu --policies $(COMPARE) --budget 15
+	$(BENCHMARK) --table tulu --policies zero-shot,$(COMPARE) --budget 15
 
 benchmark-quick: $(STAMP) ## a look at the policies within 5 minutes
 	$(BIN)/kedro admire benchmark --table tulu --quick
