@@ -10,7 +10,8 @@ import torch
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.mixture import MixtureSpace
-from admire_pipeline.replay.emulator import Draw, MetricModel, fit_metric
+from admire_pipeline.replay.draw import Draw
+from admire_pipeline.replay.emulator import MetricModel, fit_metric
 from admire_pipeline.replay.simulator import SimulatorProblem
 from admire_pipeline.replay.synthetic import made_up_table
 from admire_pipeline.replay.table import RunTable

@@ -139,10 +139,10 @@ def _reach_pile(curves: pd.DataFrame) -> Found:
     mean = partial(_mean, curves, "pile", "pool", objectives=(AVERAGE,))
     cost = mean(OURS).reach(level)
     try:
-        beside = f"{MFBO} {mean(MFBO).reach(level):.3g}"
+        beside = f"{MFBO} {_bounded(mean(MFBO).reach(level), _budget(curves, 'pile', MFBO))}"
     except NotMeasured as missing:
         beside = str(missing)
-    return Found(f"{cost:.3g}", beside, _at_most(cost, aim))
+    return Found(_bounded(cost, _budget(curves, "pile", OURS)), beside, _at_most(cost, aim))
 
 
 def _area_pile(curves: pd.DataFrame) -> Found:
@@ -156,17 +156,11 @@ def _reach_simulator(curves: pd.DataFrame, table: str) -> Found:
         policy: _mean(curves, table, "simulator", policy).reach(0.1) for policy in (OURS, MFBO, BO)
     }
     # Where a published policy never reaches it, its budget is a lower bound of what it needs.
-    here = curves[(curves["table"] == table) & (curves["problem"] == "simulator")]
-    bound = {
-        policy: min(costs[policy], float(here[here["policy"] == policy]["budget"].min()))
-        for policy in (MFBO, BO)
-    }
-    beside = "; ".join(
-        f"{policy} {'' if np.isfinite(costs[policy]) else '> '}{bound[policy]:.3g}"
-        for policy in (MFBO, BO)
-    )
+    budgets = {p: _budget(curves, table, p, "simulator") for p in (MFBO, BO)}
+    bound = {policy: min(costs[policy], budget) for policy, budget in budgets.items()}
+    beside = "; ".join(f"{p} {_bounded(costs[p], budget)}" for p, budget in budgets.items())
     met = _at_most(costs[OURS], min(bound[MFBO] / 3, bound[BO] / 2))
-    return Found(f"{costs[OURS]:.3g}", beside, met)
+    return Found(_bounded(costs[OURS], _budget(curves, table, OURS, "simulator")), beside, met)
 
 
 def _guard(curves: pd.DataFrame, table: str, objectives: int | tuple[str, ...]) -> Found:
@@ -187,6 +181,17 @@ def _guard(curves: pd.DataFrame, table: str, objectives: int | tuple[str, ...]) 
         f"{OURS_TARGET_ONLY} {alone:.3f}",
         _at_most(ours, 1.05 * alone),
     )
+
+
+def _budget(curves: pd.DataFrame, table: str, policy: str, problem: str = "pool") -> float:
+    """The least budget of a policy's campaigns on a problem."""
+    here = curves[(curves["table"] == table) & (curves["problem"] == problem)]
+    return float(here.loc[here["policy"] == policy, "budget"].min())
+
+
+def _bounded(cost: float, budget: float) -> str:
+    """A cost, or that it is more than a budget."""
+    return f"{cost:.3g}" if np.isfinite(cost) else f"> {budget:g}"
 
 
 def _at_most(values: np.ndarray | float, bounds: np.ndarray | float) -> bool:

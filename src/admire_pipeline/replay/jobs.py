@@ -115,6 +115,10 @@ class Plan:
             "settings": asdict(self.settings),
             "version": version(_PACKAGE),
         }
+        if self.problem == "simulator":
+            from admire_pipeline.replay.emulator import REVISION
+
+            decisive["simulator"] = REVISION
         key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
         name = re.sub(r"[^\w.+-]", "_", f"{job.policy}.{job.objective}.{job.seed}")
         return self.folder / "jobs" / f"{name}.{key}.parquet"

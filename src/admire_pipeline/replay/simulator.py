@@ -14,7 +14,8 @@ from admire_pipeline.disk import write_atomically
 from admire_pipeline.mixture import MixtureSpace
 from admire_pipeline.optimizer import Space
 from admire_pipeline.replay.code import table_hash
-from admire_pipeline.replay.emulator import REVISION, Draw, cached_fit
+from admire_pipeline.replay.draw import Draw
+from admire_pipeline.replay.emulator import REVISION, cached_fit
 from admire_pipeline.replay.problem import Evaluation, Problem, objective_weights
 from admire_pipeline.replay.table import RunTable
 
