@@ -33,6 +33,7 @@ __all__ = [
 
 POLICIES = {
     "admire": "bayesian.Admire",
+    "admire-target": "bayesian.AdmireTarget",
     "admire-mfbo": "published.AdmireMfbo",
     "admire-bo": "published.AdmireBo",
     "random": "random_search.RandomSearch",

@@ -2,107 +2,112 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from botorch.acquisition import AcquisitionFunction
-from linear_operator.utils.cholesky import psd_safe_cholesky
 from torch import Tensor
 
-from admire_pipeline.optimizer.surrogate import Surrogate, quiet
+from admire_pipeline.optimizer.surrogate import Moments, Surrogate
 
-# Quadrature over a standard normal variable. The closer the correlation is to one, the sharper the
-# integrand: at 0.995 its width is 0.1, a little more than a step.
-_NODES = torch.linspace(-7.0, 7.0, 161, dtype=torch.float64)
-_MOST_CORRELATION = 0.995
-_LEAST_GAP = -4.0
-
-
-def information_gain(gap: Tensor, correlation: Tensor) -> Tensor:
-    """Information about a maximum from one noisy look at a correlated quantity.
-
-    With ``f`` and ``y`` standard normal and so correlated, this is the mutual information of ``y``
-    and the event ``f <= gap`` (Takeno et al. 2020, equation 6): the entropy of ``y`` less that of
-    ``p(y | f <= gap) = phi(y) Phi((gap - r y) / sqrt(1 - r^2)) / Phi(gap)``. Its second moment is
-    known, which leaves a smooth bounded integral for the trapezoid rule.
-
-    Args:
-        gap: Maximum less mean over standard deviation of ``f``, any shape.
-        correlation: Correlation ``r`` of ``y`` and ``f``, of a shape that broadcasts.
-
-    Returns:
-        Nats, at least 0, of the broadcast shape.
-    """
-    gap = gap.clamp_min(_LEAST_GAP)
-    r = correlation.clamp(-_MOST_CORRELATION, _MOST_CORRELATION)
-    log_mass = torch.special.log_ndtr(gap)
-    hazard = torch.exp(-0.5 * gap**2 - 0.5 * math.log(2 * math.pi) - log_mass)
-    inner = (gap.unsqueeze(-1) - r.unsqueeze(-1) * _NODES) / torch.sqrt(1 - r**2).unsqueeze(-1)
-    log_inner = torch.special.log_ndtr(inner)
-    weights = torch.softmax(log_inner - 0.5 * _NODES**2, dim=-1)
-    gain = 0.5 * r**2 * gap * hazard - log_mass + (weights * log_inner).sum(dim=-1)
-    return gain.clamp_min(0)
-
-
-def sample_maxima(surrogate: Surrogate, mixtures: Tensor, draws: int) -> Tensor:
-    """Draw standardised maxima at the target from the posterior, over a finite set.
-
-    Args:
-        surrogate: The fitted model.
-        mixtures: ``n x K`` weights that cover where the maximum may be.
-        draws: Number of maxima.
-
-    Returns:
-        ``draws`` maxima; the global torch random state decides them.
-    """
-    with torch.no_grad(), quiet():
-        posterior = surrogate.posterior(surrogate.encode(mixtures, surrogate.target))
-        covariance = posterior.distribution.covariance_matrix
-        root = psd_safe_cholesky(covariance, max_tries=8)
-        noise = torch.randn(len(mixtures), draws, dtype=mixtures.dtype)
-        return (posterior.mean + root @ noise).amax(dim=0)
+_NODES, _WEIGHTS = (torch.from_numpy(part) for part in np.polynomial.hermite_e.hermegauss(24))
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+_CHUNK = 256  # mixtures evaluated at once: their covariances with the trials stay in the cache
 
 
 class TargetMean(AcquisitionFunction):
-    """Posterior mean at the target, standardised: what a recommendation maximises.
+    """Posterior mean of the score at the target: what a recommendation maximises.
 
     Args:
         surrogate: The fitted model.
     """
 
     def __init__(self, surrogate: Surrogate) -> None:
-        super().__init__(surrogate.model)
+        super().__init__(None)
         self.surrogate = surrogate
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: N803
         """Evaluate mixtures ``b x 1 x K``."""
-        inputs = self.surrogate.encode(X, self.surrogate.target)
-        return self.surrogate.posterior(inputs).mean[..., 0, 0]
+        return self.surrogate.moments(X.squeeze(-2), self.surrogate.target).mean
 
 
-class MaxValueEntropy(AcquisitionFunction):
-    """Information about the maximum at the target from one trial (Takeno et al. 2020).
+@dataclass(frozen=True)
+class Options:
+    """What may be recommended in the end: a finite set of mixtures at the target.
 
-    Args:
-        surrogate: The fitted model.
-        fidelity: Position of the fidelity at which mixtures are tried.
-        maxima: ``s`` draws of the standardised maximum at the target.
+    Attributes:
+        mixtures: ``t x K``.
+        moments: What the surrogate says of them.
+        values: ``t`` values of recommending each.
+        open: ``t`` of 1, or 0 where the value is known for good.
+        realised: Whether a trial of an option settles its value, noise and all: in a pool of
+            finished runs it does.
     """
 
-    def __init__(self, surrogate: Surrogate, fidelity: int, maxima: Tensor) -> None:
-        super().__init__(surrogate.model)
+    mixtures: Tensor
+    moments: Moments
+    values: Tensor
+    open: Tensor
+    realised: bool
+
+    @classmethod
+    def everywhere(cls, surrogate: Surrogate, mixtures: np.ndarray) -> Options:
+        """Take mixtures (``t x K``) that cover the simplex; the value of each is its mean."""
+        with torch.no_grad():
+            moments = surrogate.moments(torch.from_numpy(mixtures), surrogate.target)
+        ones = torch.ones(len(mixtures), dtype=torch.float64)
+        return cls(torch.from_numpy(mixtures), moments, moments.mean, ones, realised=False)
+
+    @classmethod
+    def of_pool(cls, surrogate: Surrogate, pool: np.ndarray, scores: np.ndarray) -> Options:
+        """Take a pool (``t x K``) with its scores (``t``), NaN where not tried.
+
+        Args:
+            surrogate: The fitted model.
+            pool: The target's pool.
+            scores: Observed scores.
+        """
+        with torch.no_grad():
+            moments = surrogate.moments(torch.from_numpy(pool), surrogate.target)
+        known = torch.from_numpy(np.isfinite(scores))
+        values = torch.where(known, torch.from_numpy(scores), moments.mean)
+        return cls(torch.from_numpy(pool), moments, values, (~known).double(), realised=True)
+
+
+class KnowledgeGradient(AcquisitionFunction):
+    """How much better the best option is expected to be after one more trial (Frazier et al. 2009).
+
+    With ``mu`` the options' values and ``b`` their covariances with the trial's score over its
+    standard deviation, it is ``E max(mu + b Z) - max mu`` over a standard normal ``Z``, here by
+    Gauss-Hermite quadrature: smooth, and exact enough for many options.
+
+    Args:
+        surrogate: The fitted model, pending trials accounted for.
+        fidelity: Position of the fidelity at which mixtures are tried.
+        options: What may be recommended.
+    """
+
+    def __init__(self, surrogate: Surrogate, fidelity: int, options: Options) -> None:
+        super().__init__(None)
         self.surrogate = surrogate
         self.fidelity = fidelity
-        self.maxima = maxima
+        self.options = options
+        self.noise = surrogate.noise(fidelity)
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: N803
-        """Evaluate mixtures ``b x 1 x K``, in nats."""
-        encode, target = self.surrogate.encode, self.surrogate.target
-        both = torch.cat([encode(X, self.fidelity), encode(X, target)], dim=-2)
-        posterior = self.surrogate.posterior(both)
-        covariance = posterior.distribution.covariance_matrix
-        observed = covariance[..., 0, 0].clamp_min(0) + self.surrogate.noise[self.fidelity]
-        deviation = covariance[..., 1, 1].clamp_min(1e-12).sqrt()
-        correlation = covariance[..., 0, 1] / (observed.sqrt() * deviation)
-        gap = (self.maxima - posterior.mean[..., 1, :]) / deviation.unsqueeze(-1)
-        return information_gain(gap, correlation.unsqueeze(-1)).mean(dim=-1)
+        """Evaluate mixtures ``b x 1 x K``, in units of the score."""
+        return torch.cat([self._gain(part) for part in X.squeeze(-2).split(_CHUNK)])
+
+    def _gain(self, mixtures: Tensor) -> Tensor:
+        moments = self.surrogate.moments(mixtures, self.fidelity)
+        change = self.surrogate.covariance(self.options.moments, moments)
+        if self.options.realised and self.fidelity == self.surrogate.target:
+            same = (self.options.mixtures.unsqueeze(1) == mixtures).all(dim=-1)
+            change = change + self.noise * same
+        deviation = (self.surrogate.variance(moments) + self.noise).sqrt()
+        change = self.options.open.unsqueeze(1) * change / deviation.clamp_min(1e-300)
+        after = self.options.values[:, None, None] + change.unsqueeze(-1) * _NODES
+        # The mean of the maxima differs from today's maximum in the last digits alone where a trial
+        # tells nothing: subtract before averaging.
+        return ((after.amax(dim=0) - self.options.values.amax()) @ _WEIGHTS).clamp_min(0)

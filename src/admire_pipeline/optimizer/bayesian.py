@@ -1,89 +1,79 @@
-"""Policies with a surrogate: ours, and the published ones."""
+"""Our policy: what a trial is expected to add to the recommendation, per unit of its cost."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
-from botorch.acquisition import AcquisitionFunction
-from botorch.acquisition.logei import qLogExpectedImprovement
-from botorch.sampling import SobolQMCNormalSampler
 
-from admire_pipeline.optimizer.acquisition import MaxValueEntropy, TargetMean, sample_maxima
-from admire_pipeline.optimizer.design import next_design_point
-from admire_pipeline.optimizer.policy import Policy, Proposal, Recommendation, trial_rng
-from admire_pipeline.optimizer.search import Ranking, candidates, maximise
-from admire_pipeline.optimizer.space import Space
-from admire_pipeline.optimizer.surrogate import (
-    Surrogate,
-    fit_coregional,
-    fit_multifidelity,
-    fit_target,
+from admire_pipeline.optimizer.acquisition import KnowledgeGradient, Options, TargetMean
+from admire_pipeline.optimizer.design import next_design_point, open_fidelities
+from admire_pipeline.optimizer.policy import (
+    NothingToPropose,
+    Policy,
+    PolicySettings,
+    Proposal,
+    Recommendation,
+    trial_rng,
 )
+from admire_pipeline.optimizer.pool import find_trial, untried
+from admire_pipeline.optimizer.search import Ranking, candidates, maximise, rank
+from admire_pipeline.optimizer.space import Space
+from admire_pipeline.optimizer.surrogate import Surrogate, SurrogateSettings, fit
 from admire_pipeline.optimizer.trials import Trials
 
-_CANDIDATES = 250
+_CANDIDATES = 100
 _INCUMBENTS = 3
-_MAXIMA = 16
-_SAMPLES = 128
-# Predictions closer than this fraction of the spread of scores are equal.
-_TIE = 1e-4
+# Predictions closer than this fraction of their standard deviation are equal.
+_TIE = 1e-3
 
 
-class BayesianPolicy(Policy):
-    """Set-up design, then the acquisition function's maximum; recommends the posterior mean's."""
+class Admire(Policy):
+    """Knowledge gradient per unit cost over all fidelities, on a surrogate averaged over models.
 
+    Args:
+        settings: What the user set.
+        surrogate: Choices in the surrogate.
+    """
+
+    name = "admire"
     target_only = False
 
-    @abstractmethod
-    def fit(self, space: Space, seen: Trials) -> Surrogate:
-        """Fit the surrogate to at least one observed trial."""
-
-    @abstractmethod
-    def acquisitions(
-        self, space: Space, surrogate: Surrogate, candidates: np.ndarray
-    ) -> Iterator[tuple[int, AcquisitionFunction, float]]:
-        """Yield fidelity positions, each with the acquisition function of trials there.
-
-        The third item is what its values are divided by to compare fidelities. It is no part of
-        the function: a climb must not depend on the unit of cost.
-
-        Args:
-            space: The campaign's space.
-            surrogate: The fitted model, pending trials accounted for.
-            candidates: ``n x K`` mixtures that cover the simplex and the best of it closely.
-        """
+    def __init__(
+        self, settings: PolicySettings, surrogate: SurrogateSettings | None = None
+    ) -> None:
+        super().__init__(settings)
+        self.surrogate = surrogate or SurrogateSettings()
 
     def propose(self, space: Space, trials: Trials, seed: int) -> Proposal:
         """Choose the next design point, or else the best value over fidelities and mixtures."""
         trials = self._relevant(space, trials)
         seen = trials.where(trials.observed)
-        if len(trials) < self.settings.design_trials or not len(seen):
-            point, fidelity = next_design_point(space, trials, seed, target_only=self.target_only)
-            return self._proposal(space, point, fidelity, phase="design")
+        fidelities = self._fidelities(space, trials)
+        design = 1 if space.pools else self.settings.design_trials
+        if len(trials) < design or not len(seen):
+            return self._design(space, trials, fidelities, seed)
         rng = trial_rng(seed, trials)
         with _torch_seed(rng):
-            surrogate = self.fit(space, seen)
-            points = _best_predicted(space, surrogate, seen, rng).mixtures
-            near = candidates(space.mixtures, points[:_INCUMBENTS], _CANDIDATES, rng)
-            points = np.vstack([points, near])
-            surrogate.believe(trials.where(trials.pending))
+            surrogate = fit(space, seen, self.surrogate)
+            if space.pools:
+                rankings = self._rank_pools(space, trials, surrogate, fidelities)
+            else:
+                rankings = self._climb(space, trials, surrogate, fidelities, rng)
             best: tuple[float, np.ndarray, int] | None = None
-            for fidelity, acquisition, cost in self.acquisitions(space, surrogate, points):
-                ranking = maximise(acquisition, space.mixtures, points)
+            for fidelity, ranking in rankings:
                 new = (not trials.holds(mixture, fidelity) for mixture in ranking.mixtures)
-                index = next((i for i, is_new in enumerate(new) if is_new), None)
+                index = next((i for i, is_new in enumerate(new) if space.pools or is_new), None)
                 if index is None:
                     continue
-                value = float(ranking.values[index]) / cost
+                value = float(ranking.values[index]) / space.fidelities[fidelity].cost
                 if best is None or value > best[0]:
                     best = (value, ranking.mixtures[index], fidelity)
         if best is None:
             # No mixture is left to try (the bounds leave hardly any): repeat at the target.
-            best = (0.0, points[0], surrogate.target)
+            best = (0.0, space.mixtures.project(seen.mixtures[-1]), len(space.fidelities) - 1)
         value, mixture, fidelity = best
         return self._proposal(
             space,
@@ -95,86 +85,116 @@ class BayesianPolicy(Policy):
         )
 
     def recommend(self, space: Space, trials: Trials, seed: int) -> Recommendation | None:
-        """Return the mixture of the best posterior mean, tried or not.
+        """Return the mixture of the best expected score, tried or not.
 
         In the set-up phase the surrogate knows too little to be trusted with a mixture that was
         never tried: its best one is worse than a random mixture as often as not. There the best of
-        those tried at the target is returned, or of all while none is.
+        those tried at the target is returned, or of all while none is. The mixtures of a pool are
+        all such as somebody chose to run, so there the rule does not hold.
         """
         trials = self._relevant(space, trials)
         seen = trials.where(trials.observed)
         if not len(seen):
             return None
+        surrogate = fit(space, seen, self.surrogate)
+        if space.pools:
+            options = Options.of_pool(surrogate, space.pools[-1], _pool_scores(space, seen))
+            mixture = space.pools[-1][int(options.values.argmax())]
+            return _recommendation(surrogate, mixture, find_trial(trials, mixture))
         tried = seen.feasible(space)
         set_up = len(tried) > 0 and len(seen) <= self.settings.design_trials
         if set_up and (at_target := tried.fidelities == len(space.fidelities) - 1).any():
             tried = tried.where(at_target)
-        rng = trial_rng(seed, trials)
-        with _torch_seed(rng):
-            surrogate = self.fit(space, seen)
-            options = tried.mixtures
-            if not set_up:
-                options = np.vstack([options, _best_predicted(space, surrogate, seen, rng).best])
-        means, _ = surrogate.predict(options)
+        mixtures = tried.mixtures
+        if not set_up:
+            rng = trial_rng(seed, trials)
+            with _torch_seed(rng):
+                best = _best_predicted(space, surrogate, seen, rng).best
+            mixtures = np.vstack([mixtures, best])
+        means, deviations = surrogate.predict(mixtures)
         # Among equals, as where the climb ends on a trial, the largest and latest trial.
-        ties = np.flatnonzero(means[: len(tried)] >= means.max() - _TIE * surrogate.scale)
+        ties = np.flatnonzero(means[: len(tried)] >= means.max() - _TIE * deviations.max())
         if not len(ties):
-            return _recommendation(space, surrogate, options[-1], None)
+            return _recommendation(surrogate, space.mixtures.project(mixtures[-1]), None)
         last = max(ties, key=lambda i: (tried.fidelities[i], i))
-        return _recommendation(space, surrogate, options[last], tried.names[last])
+        return _recommendation(surrogate, mixtures[last], tried.names[last])
+
+    def _fidelities(self, space: Space, trials: Trials) -> list[int]:
+        """Return the positions of the fidelities that may be tried now."""
+        if self.target_only:
+            return [len(space.fidelities) - 1]
+        return open_fidelities(space, trials)
 
     def _relevant(self, space: Space, trials: Trials) -> Trials:
-        """Leave out trials that the surrogate cannot use."""
+        """Leave out trials that the surrogate is not to use."""
         if self.target_only:
             return trials.where(trials.fidelities == len(space.fidelities) - 1)
         return trials
 
+    def _design(
+        self, space: Space, trials: Trials, fidelities: list[int], seed: int
+    ) -> Proposal:
+        """Return the next trial of the set-up phase."""
+        if not space.pools:
+            mixture, fidelity = next_design_point(
+                space, trials, seed, target_only=self.target_only
+            )
+            return self._proposal(space, mixture, fidelity, phase="design")
+        for fidelity in fidelities:
+            if len(rows := untried(space, trials, fidelity)):
+                mixture = rows[trial_rng(seed, trials).integers(len(rows))]
+                return self._proposal(space, mixture, fidelity, phase="design")
+        raise NothingToPropose("the pools are used up")
 
-class Admire(BayesianPolicy):
-    """Our policy: coregionalized fidelities, max-value entropy search per unit cost."""
+    def _rank_pools(
+        self, space: Space, trials: Trials, surrogate: Surrogate, fidelities: list[int]
+    ) -> Iterator[tuple[int, Ranking]]:
+        """Rank the rows of the pools that are left to try."""
+        seen = trials.where(trials.observed)
+        surrogate = surrogate.believe(trials.where(trials.pending))
+        options = Options.of_pool(surrogate, space.pools[-1], _pool_scores(space, seen))
+        left = {fidelity: untried(space, trials, fidelity) for fidelity in fidelities}
+        if not any(map(len, left.values())):
+            raise NothingToPropose("the pools are used up")
+        for fidelity, rows in left.items():
+            if len(rows):
+                yield fidelity, rank(KnowledgeGradient(surrogate, fidelity, options), rows)
 
-    name = "admire"
-
-    def fit(self, space: Space, seen: Trials) -> Surrogate:
-        """Fit square roots of weights with learned correlations between fidelities."""
-        return fit_coregional(space, seen)
-
-    def acquisitions(
-        self, space: Space, surrogate: Surrogate, candidates: np.ndarray
-    ) -> Iterator[tuple[int, AcquisitionFunction, float]]:
-        """Yield the information about the target's maximum and the cost of each fidelity."""
-        maxima = sample_maxima(surrogate, torch.from_numpy(candidates), _MAXIMA)
-        for position, fidelity in enumerate(space.fidelities):
-            yield position, MaxValueEntropy(surrogate, position, maxima), fidelity.cost
-
-
-class AdmireMfbo(Admire):
-    """The published multi-fidelity surrogate, searched in the same way."""
-
-    name = "admire-mfbo"
-
-    def fit(self, space: Space, seen: Trials) -> Surrogate:
-        """Fit BoTorch's multi-fidelity GP on raw weights and cost ratios."""
-        return fit_multifidelity(space, seen)
+    def _climb(
+        self,
+        space: Space,
+        trials: Trials,
+        surrogate: Surrogate,
+        fidelities: list[int],
+        rng: np.random.Generator,
+    ) -> Iterator[tuple[int, Ranking]]:
+        """Rank mixtures all over the simplex, the climbed maxima first."""
+        seen = trials.where(trials.observed)
+        points = _best_predicted(space, surrogate, seen, rng).mixtures
+        near = candidates(space.mixtures, points[:_INCUMBENTS], _CANDIDATES, rng)
+        points = np.vstack([points[: 2 * _CANDIDATES], near])
+        surrogate = surrogate.believe(trials.where(trials.pending))
+        options = Options.everywhere(surrogate, points)
+        for fidelity in fidelities:
+            gain = KnowledgeGradient(surrogate, fidelity, options)
+            yield fidelity, maximise(gain, space.mixtures, points)
 
 
-class AdmireBo(BayesianPolicy):
-    """Single-fidelity search: a default GP on raw weights and expected improvement."""
+class AdmireTarget(Admire):
+    """The same without smaller sizes: what they are worth is measured against it."""
 
-    name = "admire-bo"
+    name = "admire-target"
     target_only = True
 
-    def fit(self, space: Space, seen: Trials) -> Surrogate:
-        """Fit BoTorch's default GP to the target's trials."""
-        return fit_target(space, seen)
 
-    def acquisitions(
-        self, space: Space, surrogate: Surrogate, candidates: np.ndarray
-    ) -> Iterator[tuple[int, AcquisitionFunction, float]]:
-        """Yield the logarithm of the expected improvement at the target."""
-        sampler = SobolQMCNormalSampler(torch.Size([_SAMPLES]), seed=0)
-        best = surrogate.model.train_targets.max()
-        yield surrogate.target, qLogExpectedImprovement(surrogate.model, best, sampler), 1.0
+def _pool_scores(space: Space, seen: Trials) -> np.ndarray:
+    """Return the observed score of each mixture of the target's pool, NaN where not tried."""
+    at_target = seen.where(seen.fidelities == len(space.fidelities) - 1)
+    scores = {
+        mixture.tobytes(): score
+        for mixture, score in zip(at_target.mixtures, at_target.scores, strict=True)
+    }
+    return np.array([scores.get(mixture.tobytes(), np.nan) for mixture in space.pools[-1]])
 
 
 def _best_predicted(
@@ -190,9 +210,8 @@ def _best_predicted(
 
 
 def _recommendation(
-    space: Space, surrogate: Surrogate, mixture: np.ndarray, trial: str | None
+    surrogate: Surrogate, mixture: np.ndarray, trial: str | None
 ) -> Recommendation:
-    mixture = space.mixtures.project(mixture)
     mean, deviation = surrogate.predict(mixture[None])
     return Recommendation(mixture, float(mean[0]), float(deviation[0]), trial)
 

@@ -7,6 +7,30 @@ import numpy as np
 from admire_pipeline.optimizer.space import Space
 from admire_pipeline.optimizer.trials import Trials
 
+CREDIT = 0.1
+"""What the smaller sizes may cost together, in trainings of the target, before ..."""
+PROOF = 2
+"""... so many trials of the target have shown what they are worth."""
+
+
+def open_fidelities(space: Space, trials: Trials) -> list[int]:
+    """Return the positions of the fidelities that the next trial may have, smallest first.
+
+    Until the target has been tried twice nothing tells whether smaller sizes inform, and one that
+    misleads would be paid for and believed. So they get a credit of a tenth of a training of the
+    target: a hundred runs where the smallest costs a thousandth, none where it costs a fifth.
+
+    Args:
+        space: The campaign's space.
+        trials: All trials so far, pending and failed ones included.
+    """
+    target = len(space.fidelities) - 1
+    if int((trials.fidelities == target).sum()) >= PROOF:
+        return list(range(target + 1))
+    costs = np.array([fidelity.cost for fidelity in space.fidelities])
+    left = CREDIT * costs[-1] - costs[trials.fidelities[trials.fidelities < target]].sum()
+    return [size for size in range(target) if costs[size] <= left * (1 + 1e-9)] or [target]
+
 
 def next_design_point(
     space: Space, trials: Trials, seed: int, *, target_only: bool = False
@@ -28,23 +52,23 @@ def next_design_point(
     length = len(trials) + 1
     mixtures = space.mixtures.design(length, np.random.default_rng(seed))
     target = len(space.fidelities) - 1
-    points = [(i, target) for i in range(length)] if target_only else _ladder(length, target)
+    points = [(i, target) for i in range(length)] if target_only else _ladder(space, length)
     for index, fidelity in points:
         if not trials.holds(mixtures[index], fidelity):
             break
     return mixtures[index], fidelity
 
 
-def _ladder(length: int, target: int) -> list[tuple[int, int]]:
+def _ladder(space: Space, length: int) -> list[tuple[int, int]]:
     """Spread ``length`` design points over fidelities, as (mixture, fidelity) positions.
 
-    New mixtures go to the smallest size, where they are cheap. The first one, the uniform mixture,
-    is repeated at the target after two trials, as the mark to beat, and the two after it are
-    repeated in turns at the sizes in between, which ties the sizes together.
+    New mixtures go to the smallest size as far as the credit pays for them. Then the first ones,
+    the uniform mixture before all, are tried at the target, as the mark to beat, and the rest of
+    the design at the smallest size, the same mixtures first, which ties the sizes together.
     """
-    points = [(i, 0) for i in range(length)]
-    if target > 0:
-        points.insert(2, (0, target))
-    for fidelity in range(1, target):
-        points.insert(3 + fidelity, (2 - fidelity % 2, fidelity))
-    return points[:length]
+    target = len(space.fidelities) - 1
+    if target == 0:
+        return [(i, 0) for i in range(length)]
+    paid = int(CREDIT * space.target.cost / space.fidelities[0].cost * (1 + 1e-9))
+    small = [(i, 0) for i in range(length)]
+    return (small[:paid] + [(i, target) for i in range(PROOF)] + small[paid:])[:length]

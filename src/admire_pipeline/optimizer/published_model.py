@@ -24,7 +24,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
 from admire_pipeline.optimizer.space import Space
-from admire_pipeline.optimizer.surrogate import quiet
+from admire_pipeline.optimizer.numerics import quiet
 from admire_pipeline.optimizer.trials import Trials
 
 

@@ -34,7 +34,7 @@ from admire_pipeline.optimizer.published_model import (
 )
 from admire_pipeline.optimizer.search import candidates, maximise
 from admire_pipeline.optimizer.space import Space
-from admire_pipeline.optimizer.surrogate import quiet
+from admire_pipeline.optimizer.numerics import quiet
 from admire_pipeline.optimizer.trials import Trials
 
 # What linear algebra and BoTorch raise when a model is too ill-conditioned to be evaluated.

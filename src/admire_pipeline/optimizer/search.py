@@ -11,7 +11,7 @@ from botorch.exceptions.errors import BotorchError
 from botorch.optim import optimize_acqf
 
 from admire_pipeline.mixture import MixtureSpace
-from admire_pipeline.optimizer.surrogate import quiet
+from admire_pipeline.optimizer.numerics import quiet
 
 _RESTARTS = 4
 _ITERATIONS = 50

@@ -1,94 +1,208 @@
-"""From trials to a fitted model of the score, in one shape for all policies."""
+"""Our surrogate: one Gaussian process a metric, averaged over its hyperparameters."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from botorch.exceptions.errors import ModelFittingError
-from botorch.exceptions.warnings import InputDataWarning, OptimizationWarning
-from botorch.fit import fit_gpytorch_mll
-from botorch.models import SingleTaskGP, SingleTaskMultiFidelityGP
-from botorch.posteriors import GPyTorchPosterior
-from gpytorch.mlls import ExactMarginalLogLikelihood
-from gpytorch.models import ExactGP
-from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 
-from admire_pipeline.optimizer.coregional import CoregionalGP
+from admire_pipeline.optimizer.hyperparameters import Hyperparameters, draw_hyperparameters
 from admire_pipeline.optimizer.space import Space
+from admire_pipeline.optimizer.standardise import standardise
 from admire_pipeline.optimizer.trials import Trials
 
 # The square root has no slope at 0; a weight below this is as good as 0.
 _EMBEDDING_FLOOR = 1e-4
-_FIT_ITERATIONS = 100
-_FIT_ATTEMPTS = 2
+_REFERENCE = 256  # mixtures that show how large the space is
+_DRAWS = 128
+_KEPT = 32  # draws that carry nearly all of the posterior
+_LEAST_PROBABILITY = 1e-2
+_EVIDENCE_TRIALS = 200  # enough to tell good hyperparameters from bad ones
+_CHUNK = 32  # draws whose covariances are made at once: they stay in the cache
+# The level of a fidelity is known to about three spreads of its metrics before the first trial.
+_LEVEL_VARIANCE = 10.0
+_JITTER = 1e-6
+# Inverse-gamma prior of the variance that standardisation leaves, as so many observations.
+_SCALE_WEIGHT = 6.0
 
 
 @dataclass(frozen=True)
-class Encoding:
-    """How trials become inputs of a model.
+class SurrogateSettings:
+    """Choices in the surrogate, each of which the ablation takes back in turn.
 
     Attributes:
-        roots: Whether weights enter by their square roots (the Hellinger embedding), less those
-            of equal weights.
-        column: Value of the last input for each fidelity (``M``); empty for no such input.
+        roots: Square roots of weights (the Hellinger embedding) as inputs, not the weights.
+        per_metric: One output per metric of the objective, not one for the score.
+        averaged: Average over hyperparameters, not the most probable draw alone.
+        noise_per_fidelity: One noise per fidelity, not the same for all.
+    """
+
+    roots: bool = True
+    per_metric: bool = True
+    averaged: bool = True
+    noise_per_fidelity: bool = True
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Where a mixture lies: centred, and scaled to the space.
+
+    Attributes:
+        roots: Whether weights enter by their square roots.
+        centre: ``K`` coordinates of the space's mean.
+        unit: Root mean square distance of its mixtures from that.
+        distance: Typical distance between two of them, in that unit.
     """
 
     roots: bool
-    column: tuple[float, ...] = ()
+    centre: Tensor
+    unit: float
+    distance: float
 
-    def __call__(self, mixtures: Tensor, fidelity: int) -> Tensor:
-        """Encode mixtures (``... x K``) at the fidelity of this position."""
-        inputs = mixtures
-        if self.roots:
-            centre = (1 / mixtures.shape[-1] + _EMBEDDING_FLOOR) ** 0.5
-            inputs = (mixtures.clamp_min(0) + _EMBEDDING_FLOOR).sqrt() - centre
-        if not self.column:
-            return inputs
-        return torch.cat([inputs, torch.full_like(inputs[..., :1], self.column[fidelity])], dim=-1)
+    @classmethod
+    def of(cls, space: Space, roots: bool) -> Embedding:
+        """Take the measure of a space: of the target's pool, or of uniform draws."""
+        if space.pools:
+            mixtures = space.pools[-1]
+        else:
+            mixtures = space.mixtures.sample(_REFERENCE, np.random.default_rng(0))
+        raw = cls(roots, torch.zeros(len(space.mixtures), dtype=torch.float64), 1.0, 1.0)
+        points = raw(torch.from_numpy(mixtures))
+        centre = points.mean(dim=0)
+        # Where the bounds leave one mixture, any unit will do.
+        unit = float((points - centre).square().sum(dim=1).mean().sqrt()) or 1.0
+        distance = float(torch.pdist(points).median()) / unit if len(points) > 1 else 0.0
+        return cls(roots, centre, unit, distance or 1.0)
 
-    def trials(self, trials: Trials) -> Tensor:
-        """Encode trials, ``n x K`` or ``n x (K + 1)``."""
-        mixtures = torch.from_numpy(trials.mixtures)
-        rows = zip(mixtures, trials.fidelities.tolist(), strict=True)
-        return torch.stack([self(mixture, fidelity) for mixture, fidelity in rows])
+    def __call__(self, mixtures: Tensor) -> Tensor:
+        """Embed mixtures (``... x K``)."""
+        inputs = (mixtures.clamp_min(0) + _EMBEDDING_FLOOR).sqrt() if self.roots else mixtures
+        return (inputs - self.centre) / self.unit
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The posterior of the metrics that the same ``n`` trials have.
+
+    Attributes:
+        inputs: ``n x K`` embedded mixtures.
+        fidelities: ``n`` positions.
+        root: ``S x n x n`` Cholesky factors of the covariances, noise included.
+        white: ``S x n x P`` standardised values, whitened by the factors.
+        probability: ``S x P`` posterior probabilities of the draws.
+        variance: ``S x P`` expected variances of the metrics, 1 as standardised.
+        weights: ``P`` parts of one standardised unit in the score.
+    """
+
+    inputs: Tensor
+    fidelities: Tensor
+    root: Tensor
+    white: Tensor
+    probability: Tensor
+    variance: Tensor
+    weights: Tensor
+
+    @property
+    def share(self) -> Tensor:
+        """Weight (``S``) of each draw's covariance in that of the score."""
+        return (self.probability * self.variance * self.weights**2).sum(dim=1)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What a surrogate says of mixtures at one fidelity, before it is summed over draws.
+
+    Attributes:
+        fidelity: Its position.
+        inputs: ``b x K`` embedded mixtures.
+        solved: Per part ``S x n x b``: covariances with the trials, whitened.
+        offsets: Per part ``S x P x b``: how far each draw's mean is from the average one.
+        mean: ``b`` means of the score.
+    """
+
+    fidelity: int
+    inputs: Tensor
+    solved: tuple[Tensor, ...]
+    offsets: tuple[Tensor, ...]
+    mean: Tensor
 
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A fitted model of standardised scores.
+    """A fitted model of the score, in the score's own unit.
 
     Attributes:
-        model: BoTorch model with one output, an exact Gaussian process.
-        encode: From mixtures and a fidelity to its inputs.
-        noise: Variance of the observation noise of each fidelity (``M``), standardised.
-        location: Score at the target that the model calls 0.
-        scale: Difference between scores at the target that the model calls 1.
-        location_sd: Standard deviation of the location: what a target without trials scores is not
-            known from the smaller sizes, only which mixtures score better there.
+        embed: From mixtures to inputs.
+        draws: ``S`` hyperparameters that explain the trials best.
+        parts: The metrics, by the trials that have them.
+        level: Score of the target's location in every metric.
     """
 
-    model: ExactGP
-    encode: Encoding
-    noise: tuple[float, ...]
-    location: float
-    scale: float
-    location_sd: float = 0.0
+    embed: Embedding
+    draws: Hyperparameters
+    parts: tuple[_Part, ...]
+    level: float
 
     @property
     def target(self) -> int:
         """Position of the target fidelity."""
-        return len(self.noise) - 1
+        return self.draws.noise.shape[1] - 1
 
-    def posterior(self, inputs: Tensor) -> GPyTorchPosterior:
-        """Return the joint posterior of the noise-free standardised score at encoded inputs."""
-        return self.model.posterior(inputs)
+    def moments(self, mixtures: Tensor, fidelity: int) -> Moments:
+        """Condition mixtures (``b x K``) at a fidelity on the trials."""
+        inputs = self.embed(mixtures)
+        where = torch.full((len(inputs),), fidelity)
+        mean = torch.full((len(inputs),), self.level, dtype=inputs.dtype)
+        solved, offsets = [], []
+        for part in self.parts:
+            cross = covariance(self.draws, part.inputs, part.fidelities, inputs, where)
+            solved.append(torch.linalg.solve_triangular(part.root, cross, upper=False))
+            means = part.white.transpose(1, 2) @ solved[-1]
+            average = (part.probability.unsqueeze(-1) * means).sum(dim=0)
+            mean = mean + part.weights @ average
+            offsets.append(means - average)
+        return Moments(fidelity, inputs, tuple(solved), tuple(offsets), mean)
+
+    def covariance(self, left: Moments, right: Moments) -> Tensor:
+        """Return the posterior covariance of the noise-free score, ``b x c``.
+
+        The law of total covariance over the draws: the mean of their covariances, plus the
+        covariance of their means, which is what not knowing the hyperparameters adds.
+        """
+        here = torch.full((len(left.inputs),), left.fidelity)
+        there = torch.full((len(right.inputs),), right.fidelity)
+        prior = covariance(self.draws, left.inputs, here, right.inputs, there)
+        share = sum(part.share for part in self.parts)
+        total = torch.einsum("s,sbc->bc", share, prior)
+        for index, part in enumerate(self.parts):
+            seen = part.share.sqrt()[:, None, None]
+            total = total - _contract(seen * left.solved[index], seen * right.solved[index])
+            between = (part.probability.sqrt() * part.weights).unsqueeze(-1)
+            total = total + _contract(between * left.offsets[index], between * right.offsets[index])
+        return total
+
+    def variance(self, moments: Moments) -> Tensor:
+        """Return the posterior variances (``b``) of the noise-free score."""
+        inputs, fidelity = moments.inputs, moments.fidelity
+        spread = self.draws.coregion[:, fidelity, fidelity]
+        linear = self.draws.linear * spread
+        share = sum(part.share for part in self.parts)
+        total = (share * (spread - linear + _LEVEL_VARIANCE)).sum()
+        total = total + (share * linear).sum() * inputs.square().sum(dim=1)
+        for index, part in enumerate(self.parts):
+            total = total - torch.einsum("s,snb->b", part.share, moments.solved[index] ** 2)
+            between = part.probability * part.weights**2
+            total = total + torch.einsum("sp,spb->b", between, moments.offsets[index] ** 2)
+        return total.clamp_min(0)
+
+    def noise(self, fidelity: int) -> float:
+        """Return the variance of the noise of one trial's score at a fidelity."""
+        share = sum(part.share for part in self.parts)
+        return float((share * self.draws.noise[:, fidelity]).sum())
 
     def predict(self, mixtures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Predict the noise-free score at the target.
@@ -99,186 +213,230 @@ class Surrogate:
         Returns:
             Means (``n``) and standard deviations (``n``), in units of the score.
         """
-        with torch.no_grad(), quiet():
-            inputs = self.encode(torch.from_numpy(mixtures), self.target)
-            posterior = self.posterior(inputs.unsqueeze(-2))
-            mean = posterior.mean.reshape(-1).numpy()
-            deviation = posterior.variance.clamp_min(0).sqrt().reshape(-1).numpy()
-        deviation = np.hypot(self.scale * deviation, self.location_sd)
-        return self.location + self.scale * mean, deviation
+        with torch.no_grad():
+            moments = self.moments(torch.from_numpy(mixtures), self.target)
+            return moments.mean.numpy(), self.variance(moments).sqrt().numpy()
 
-    def believe(self, pending: Trials) -> None:
-        """Take the predictions for pending trials as their scores (the kriging believer).
+    def believe(self, pending: Trials) -> Surrogate:
+        """Take the predictions for pending trials as their metrics (the kriging believer).
 
         It leaves the predictions alone and removes the uncertainty that these trials will remove
         (Ginsbourger et al. 2010), so that they are not proposed again.
         """
         if not len(pending):
-            return
-        inputs = self.encode.trials(pending)
-        with torch.no_grad(), quiet():
-            scores = self.posterior(inputs).mean.squeeze(-1)
-        self.model.set_train_data(
-            torch.cat([self.model.train_inputs[0], inputs]),
-            torch.cat([self.model.train_targets, scores]),
-            strict=False,
-        )
+            return self
+        inputs = self.embed(torch.from_numpy(pending.mixtures))
+        fidelities = torch.from_numpy(pending.fidelities)
+        parts = []
+        for part in self.parts:
+            cross = covariance(self.draws, part.inputs, part.fidelities, inputs, fidelities)
+            solved = torch.linalg.solve_triangular(part.root, cross, upper=False)
+            block = covariance(self.draws, inputs, fidelities, inputs, fidelities)
+            block = block + torch.diag_embed(self.draws.noise[:, fidelities] + _JITTER)
+            corner = torch.linalg.cholesky(block - solved.transpose(1, 2) @ solved)
+            top = torch.cat([part.root, torch.zeros_like(solved)], dim=2)
+            bottom = torch.cat([solved.transpose(1, 2), corner], dim=2)
+            # A value equal to its prediction is 0 once whitened.
+            unsurprising = part.white.new_zeros(
+                len(self.draws), len(inputs), part.white.shape[2]
+            )
+            white = torch.cat([part.white, unsurprising], dim=1)
+            parts.append(
+                replace(
+                    part,
+                    inputs=torch.cat([part.inputs, inputs]),
+                    fidelities=torch.cat([part.fidelities, fidelities]),
+                    root=torch.cat([top, bottom], dim=1),
+                    white=white,
+                )
+            )
+        return replace(self, parts=tuple(parts))
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence what the GP libraries say about inputs and numerics that we handle ourselves."""
-    with warnings.catch_warnings():
-        for category in (InputDataWarning, NumericalWarning, OptimizationWarning):
-            warnings.simplefilter("ignore", category)
-        yield
-
-
-def standardise(
-    inputs: np.ndarray,
-    scores: np.ndarray,
-    groups: np.ndarray,
-    count: int,
-    errors: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find the level of each group of scores, and its spread over the whole simplex.
-
-    A group may hold mixtures much alike, as trials near the best one are, and their scores then
-    differ less than those of another group. So the spread is not that of the scores: it is their
-    sum of squares over that of their inputs, times the variance of the inputs of uniformly drawn
-    mixtures. Each group's is shrunk to that of all, which weighs as much as one such mixture. A
-    group without scores has the level of the nearest one. Scores that differ by less than their
-    standard errors say nothing of the spread, so it is at least the errors' root mean square.
-
-    Args:
-        inputs: ``n x K`` square roots of weights (less a constant).
-        scores: ``n >= 1`` scores.
-        groups: ``n`` positions of their groups.
-        count: Number of groups ``G``.
-        errors: ``n`` standard errors of the scores, NaN where unknown.
-
-    Returns:
-        Locations (``G``) and positive scales (``G``).
-    """
-    domains = inputs.shape[1]
-    # A weight of a uniform mixture is Beta(1, K - 1) distributed; this is the mean of its root.
-    root = math.exp(math.lgamma(1.5) + math.lgamma(domains) - math.lgamma(domains + 0.5))
-    typical = 1 - domains * root**2
-    members = [np.flatnonzero(groups == group) for group in range(count)]
-    present = np.array([group for group in range(count) if len(members[group])])
-    nearest = [present[np.argmin(np.abs(present - group))] for group in range(count)]
-    location = np.array([scores[members[group]].mean() for group in nearest])
-    of_scores = np.array([_squares(scores[member]) for member in members])
-    of_inputs = np.array([_squares(inputs[member]) for member in members])
-    pooled = of_scores.sum() / max(of_inputs.sum(), 0.01 * typical * len(scores))
-    level = float(np.abs(scores).max())
-    if pooled * typical <= (1e-9 * level) ** 2:
-        # All scores are equal up to round-off: their spread is unknown, their level is all we have.
-        pooled = (level if level > 0 else 1.0) ** 2 / typical
-    slopes = (of_scores + pooled * typical) / (of_inputs + typical)
-    scale = np.sqrt(slopes * typical)
-    if errors is not None and np.isfinite(errors).any():
-        scale = np.maximum(scale, math.sqrt(np.nanmean(errors**2)))
-    return location, scale
-
-
-def _squares(values: np.ndarray) -> float:
-    """Return the sum of squares about the mean of rows."""
-    return float(((values - values.mean(axis=0)) ** 2).sum()) if len(values) else 0.0
-
-
-def fit_coregional(space: Space, seen: Trials) -> Surrogate:
-    """Fit our surrogate: square roots of weights, fidelities tied by learned correlations.
+def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
+    """Weigh hyperparameters by how well they explain the trials, and condition on these.
 
     Args:
         space: The campaign's space.
         seen: At least one observed trial, at any fidelity.
+        settings: Choices in the model.
     """
+    values, weights = _outputs(space, seen, settings)
     count = len(space.fidelities)
-    encode = Encoding(roots=True, column=tuple(float(i) for i in range(count)))
-    inputs = encode.trials(seen)
-    location, scale = standardise(
-        inputs[:, :-1].numpy(), seen.scores, seen.fidelities, count, seen.score_errors
-    )
-    scores = torch.from_numpy((seen.scores - location[seen.fidelities]) / scale[seen.fidelities])
-    # Two climbs: from one, sizes that rank mixtures the other way round are taken for unrelated.
-    models = [CoregionalGP(inputs, scores, count) for _ in range(min(2, count))]
-    for model in models[1:]:
-        model.fidelity_kernel.oppose()
-    for model in models:
-        _fit(model)
-    model = max(models, key=_log_posterior)
-    noise = tuple(model.likelihood.noise.tolist())
-    unknown = 0.0
-    if not (seen.fidelities == count - 1).any():
-        # As far as the sizes seen are apart; one size alone leaves all of its level in doubt.
-        levels = [location[i] for i in np.unique(seen.fidelities)]
-        unknown = float(np.ptp(levels) if len(levels) > 1 else abs(levels[0]))
-    return Surrogate(model, encode, noise, float(location[-1]), float(scale[-1]), unknown)
-
-
-def fit_multifidelity(space: Space, seen: Trials) -> Surrogate:
-    """Fit the published surrogate: BoTorch's multi-fidelity GP on raw weights and cost ratios.
-
-    Args:
-        space: The campaign's space.
-        seen: At least one observed trial, at any fidelity.
-    """
-    # The kernel is for fidelities up to 1, the target; a size as dear as the target is not it.
-    ratios = [min(0.99, size.cost / space.target.cost) for size in space.fidelities[:-1]] + [1.0]
-    encode = Encoding(roots=False, column=tuple(ratios))
-    inputs, scores, location, scale = _pooled(encode, seen)
-    fidelity = [inputs.shape[-1] - 1]
-    with quiet():
-        model = SingleTaskMultiFidelityGP(
-            inputs, scores, data_fidelities=fidelity, outcome_transform=None
+    embed = Embedding.of(space, settings.roots)
+    inputs = embed(torch.from_numpy(seen.mixtures))
+    draws = draw_hyperparameters(_DRAWS, count, one_noise=not settings.noise_per_fidelity)
+    level = 0.0
+    data = []
+    for rows, columns in _patterns(values):
+        where = seen.fidelities[rows]
+        found = [
+            standardise(inputs[rows].numpy(), values[rows, column], where, count)
+            for column in columns
+        ]
+        location, scale = (np.stack(part, axis=1) for part in zip(*found, strict=True))
+        level += float(weights[columns] @ location[-1])
+        standard = (values[np.ix_(rows, columns)] - location[where]) / scale[where]
+        evaluation = _evaluation_noise(space, seen, rows, weights[columns], scale)
+        chosen = _Data(
+            inputs[rows],
+            torch.from_numpy(where),
+            torch.from_numpy(standard),
+            torch.from_numpy(evaluation),
+            torch.from_numpy(weights[columns] * scale[-1]),
         )
-    _fit(model)
-    noise = model.likelihood.noise.item()
-    return Surrogate(model, encode, (noise,) * len(ratios), location, scale)
+        data.append(chosen)
+    probabilities = [_probabilities(draws, part, settings.averaged) for part in data]
+    together = torch.cat(probabilities, dim=1)
+    likely = (together >= _LEAST_PROBABILITY * together.amax(dim=0)).any(dim=1).nonzero()[:, 0]
+    likely = likely[together[likely].sum(dim=1).argsort(descending=True, stable=True)[:_KEPT]]
+    draws = draws[likely]
+    parts = []
+    for part, probability in zip(data, probabilities, strict=True):
+        # A metric whose own draws are not among those kept falls back on all of these.
+        kept = probability[likely] + 1e-12
+        root, white, quadratic = _factor(draws, part)
+        trials = len(part.inputs)
+        variance = (_SCALE_WEIGHT + quadratic) / (_SCALE_WEIGHT + max(trials - 2, 0))
+        parts.append(
+            _Part(
+                part.inputs,
+                part.fidelities,
+                root,
+                white,
+                kept / kept.sum(dim=0),
+                variance,
+                part.weights,
+            )
+        )
+    return Surrogate(embed, draws, tuple(parts), level)
 
 
-def fit_target(space: Space, seen: Trials) -> Surrogate:
-    """Fit BoTorch's default GP on raw weights, for trials at the target alone.
+def covariance(
+    draws: Hyperparameters, left: Tensor, here: Tensor, right: Tensor, there: Tensor
+) -> Tensor:
+    """Return the prior covariances of ``S`` draws, ``S x b x c``.
+
+    Intrinsic coregionalization of a linear and a Matern-5/2 part, and one free level per fidelity::
+
+        (a x.x' + (1 - a) Matern(|x - x'| / l)) B[m, m'] + v [m = m']
 
     Args:
-        space: The campaign's space.
-        seen: At least one observed trial, all at the target.
+        draws: Hyperparameters.
+        left: ``b x K`` embedded mixtures.
+        here: ``b`` positions of their fidelities.
+        right: ``c x K`` embedded mixtures.
+        there: ``c`` positions of their fidelities.
     """
-    encode = Encoding(roots=False)
-    inputs, scores, location, scale = _pooled(encode, seen)
-    with quiet():
-        model = SingleTaskGP(inputs, scores, outcome_transform=None)
-    _fit(model)
-    noise = model.likelihood.noise.item()
-    return Surrogate(model, encode, (noise,) * len(space.fidelities), location, scale)
+    scaled = math.sqrt(5) * torch.cdist(left, right) / draws.lengthscale[:, None, None]
+    smooth = (1 + scaled + scaled.square() / 3) * torch.exp(-scaled)
+    linear = draws.linear[:, None, None]
+    mixed = linear * (left @ right.T) + (1 - linear) * smooth
+    between = draws.coregion[:, here.unsqueeze(1), there.unsqueeze(0)]
+    level = _LEVEL_VARIANCE * (here.unsqueeze(1) == there.unsqueeze(0))
+    return mixed * between + level
 
 
-def _pooled(encode: Encoding, seen: Trials) -> tuple[Tensor, Tensor, float, float]:
-    """Return inputs and scores (``n x 1``) standardised together, with location and scale."""
-    location, scale = float(seen.scores.mean()), float(seen.scores.std())
-    level = float(np.abs(seen.scores).max())
-    if scale <= 1e-9 * level:
-        scale = level if level > 0 else 1.0
-    scores = torch.from_numpy((seen.scores - location) / scale).unsqueeze(-1)
-    return encode.trials(seen), scores, location, scale
+@dataclass(frozen=True)
+class _Data:
+    """The trials that some metrics have: what a ``_Part`` is made of.
+
+    Attributes:
+        inputs: ``n x K``.
+        fidelities: ``n``.
+        values: ``n x P``, standardised.
+        evaluation: ``n`` variances of the noise that the evaluation is known to have.
+        weights: ``P``.
+    """
+
+    inputs: Tensor
+    fidelities: Tensor
+    values: Tensor
+    evaluation: Tensor
+    weights: Tensor
+
+    def where(self, rows: Tensor) -> _Data:
+        return replace(
+            self,
+            inputs=self.inputs[rows],
+            fidelities=self.fidelities[rows],
+            values=self.values[rows],
+            evaluation=self.evaluation[rows],
+        )
 
 
-def _fit(model: ExactGP) -> None:
-    """Find the most probable hyperparameters; where that fails the prior's own ones stay."""
-    likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
-    options = {"options": {"maxiter": _FIT_ITERATIONS}}
-    with quiet():
-        try:
-            fit_gpytorch_mll(likelihood, optimizer_kwargs=options, max_attempts=_FIT_ATTEMPTS)
-        except ModelFittingError:
-            likelihood.eval()
+def _outputs(
+    space: Space, seen: Trials, settings: SurrogateSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what is modelled (``n x P``, NaN where unknown) and its weights in the score."""
+    weights = np.array(list(space.objective.values()), dtype=np.float64)
+    used = np.flatnonzero((weights != 0) & np.isfinite(seen.metrics).any(axis=0))
+    alone = len(used) < 1 or not np.isfinite(seen.metrics[:, used]).any(axis=1).all()
+    if alone or not settings.per_metric:
+        # The score alone: there are no metrics, or some trials have none.
+        return seen.scores[:, None], np.ones(1)
+    return seen.metrics[:, used], weights[used]
 
 
-def _log_posterior(model: ExactGP) -> float:
-    """Log density of a model's hyperparameters given its data, up to a constant, per trial."""
-    density = ExactMarginalLogLikelihood(model.likelihood, model).train()
-    with torch.no_grad(), quiet():
-        value = density(model(*model.train_inputs), model.train_targets, *model.train_inputs)
-    density.eval()
-    return float(value)
+def _patterns(values: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the rows and the columns of metrics (of ``n x P``) that the same trials have."""
+    known = np.isfinite(values)
+    patterns, group = np.unique(known, axis=1, return_inverse=True)
+    for index in range(patterns.shape[1]):
+        yield np.flatnonzero(patterns[:, index]), np.flatnonzero(group.ravel() == index)
+
+
+def _evaluation_noise(
+    space: Space, seen: Trials, rows: np.ndarray, weights: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
+    """Return the part of the noise variance (``n``) that standard errors tell, standardised."""
+    # That of a score of independent metrics, each with an error in the same ratio to its spread.
+    spread = np.sqrt(((weights * scale[seen.fidelities[rows]]) ** 2).sum(axis=1))
+    errors = np.nan_to_num(seen.score_errors[rows])
+    return np.minimum((errors / np.maximum(spread, 1e-300)) ** 2, 1e6)
+
+
+def _probabilities(draws: Hyperparameters, data: _Data, averaged: bool) -> Tensor:
+    """Return the posterior probabilities (``S x P``) of prior draws, for each metric."""
+    trials = len(data.inputs)
+    if trials > _EVIDENCE_TRIALS:
+        # All of the largest sizes first, and an even choice of the rest.
+        order = torch.argsort(data.fidelities, descending=True, stable=True)
+        head = order[: _EVIDENCE_TRIALS // 2]
+        rest = order[_EVIDENCE_TRIALS // 2 :]
+        step = torch.linspace(0, len(rest) - 1, _EVIDENCE_TRIALS - len(head)).long()
+        data = data.where(torch.cat([head, rest[step]]))
+    logs = [
+        _evidence(draws[start : start + _CHUNK], data) for start in range(0, len(draws), _CHUNK)
+    ]
+    evidence = torch.cat(logs)
+    if averaged:
+        return torch.softmax(evidence, dim=0)
+    # One draw for all metrics, so that this is what a fit by maximum likelihood would give.
+    best = evidence.sum(dim=1).argmax()
+    chosen = torch.zeros_like(evidence)
+    chosen[best] = 1.0
+    return chosen
+
+
+def _evidence(draws: Hyperparameters, data: _Data) -> Tensor:
+    """Log marginal likelihood (``S x P``): a Student-t, the metric's variance integrated out."""
+    root, _, quadratic = _factor(draws, data)
+    determinant = root.diagonal(dim1=1, dim2=2).log().sum(dim=1)
+    freedom = _SCALE_WEIGHT + len(data.inputs)
+    return -determinant.unsqueeze(1) - 0.5 * freedom * torch.log(_SCALE_WEIGHT + quadratic)
+
+
+def _factor(draws: Hyperparameters, data: _Data) -> tuple[Tensor, Tensor, Tensor]:
+    """Return Cholesky factors, whitened values and their squared lengths (``S x P``)."""
+    matrix = covariance(draws, data.inputs, data.fidelities, data.inputs, data.fidelities)
+    noise = draws.noise[:, data.fidelities] + data.evaluation + _JITTER
+    root = torch.linalg.cholesky(matrix + torch.diag_embed(noise))
+    values = data.values.expand(len(draws), -1, -1)
+    white = torch.linalg.solve_triangular(root, values, upper=False)
+    return root, white, white.square().sum(dim=1)
+
+
+def _contract(left: Tensor, right: Tensor) -> Tensor:
+    """Sum ``S x n x b`` and ``S x n x c`` over their first two dimensions, to ``b x c``."""
+    return left.flatten(0, 1).T @ right.flatten(0, 1)
