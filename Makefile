@@ -49,7 +49,7 @@ benchmark: $(STAMP) ## all policies on all tables, hours (docs/benchmark.md); pr
 	$(BENCHMARK) --table made-up-noise --policies $(MISLEAD) --budget 15
 	$(BENCHMARK) --table made-up-reversed --policies $(MISLEAD) --budget 15
 	$(BENCHMARK) --table tulu --problem simulator --policies $(SIMULATE) --objectives average --budget 15
-	$(BENCHMARK) --table pile --problem simulator --policies $(SIMULATE) --objectives average --budget 5
+	$(BENCHMARK) --table pile --problem simulator --policies $(SIMULATE) --objectives average --budget 2
 	$(BENCHMARK) --table pile --policies zero-shot --objectives average --budget 2 \
 		--params benchmark.max_trials=150 --out data/08_reporting/benchmark/pile-zero-shot
 	$(BENCHMARK) --table pile --policies $(COMPARE) --budget 2
