@@ -67,7 +67,7 @@ def test_pile() -> None:
     assert np.array_equal(table.mixtures("1M")[512:], table.mixtures("60M"))
     for m in range(3):
         np.testing.assert_allclose(table.mixtures(m).sum(axis=1), 1, rtol=0, atol=1e-9)
-    assert read_pile(paper_pool=True).pool("1M").tolist() == [True] * 512 + [False] * 256
+    assert table.pool("1M").tolist() == [True] * 512 + [False] * 256
 
 
 CONTENT = b"index,loss\n1,2.5\n" * 20_000

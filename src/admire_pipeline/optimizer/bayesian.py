@@ -26,6 +26,7 @@ from admire_pipeline.optimizer.trials import Trials
 
 _CANDIDATES = 100
 _INCUMBENTS = 3
+_BATCH = 32
 # Predictions closer than this fraction of their standard deviation are equal.
 _TIE = 1e-3
 
@@ -63,12 +64,16 @@ class Admire(Policy):
             else:
                 rankings = self._climb(space, trials, surrogate, fidelities, rng)
             best: tuple[float, np.ndarray, int] | None = None
-            for fidelity, ranking in rankings:
+            for fidelity, gain, ranking in rankings:
                 new = (not trials.holds(mixture, fidelity) for mixture in ranking.mixtures)
                 index = next((i for i, is_new in enumerate(new) if space.pools or is_new), None)
                 if index is None:
                     continue
-                value = float(ranking.values[index]) / space.fidelities[fidelity].cost
+                cost = space.fidelities[fidelity].cost
+                value = float(ranking.values[index]) / cost
+                batch = _batch(space, fidelity, ranking)
+                if len(batch) > 1:
+                    value = max(value, gain.together(torch.from_numpy(batch)) / (len(batch) * cost))
                 if best is None or value > best[0]:
                     best = (value, ranking.mixtures[index], fidelity)
         if best is None:
@@ -148,7 +153,7 @@ class Admire(Policy):
 
     def _rank_pools(
         self, space: Space, trials: Trials, surrogate: Surrogate, fidelities: list[int]
-    ) -> Iterator[tuple[int, Ranking]]:
+    ) -> Iterator[tuple[int, KnowledgeGradient, Ranking]]:
         """Rank the rows of the pools that are left to try."""
         seen = trials.where(trials.observed)
         surrogate = surrogate.believe(trials.where(trials.pending))
@@ -158,7 +163,8 @@ class Admire(Policy):
             raise NothingToPropose("the pools are used up")
         for fidelity, rows in left.items():
             if len(rows):
-                yield fidelity, rank(KnowledgeGradient(surrogate, fidelity, options), rows)
+                gain = KnowledgeGradient(surrogate, fidelity, options)
+                yield fidelity, gain, rank(gain, rows)
 
     def _climb(
         self,
@@ -167,7 +173,7 @@ class Admire(Policy):
         surrogate: Surrogate,
         fidelities: list[int],
         rng: np.random.Generator,
-    ) -> Iterator[tuple[int, Ranking]]:
+    ) -> Iterator[tuple[int, KnowledgeGradient, Ranking]]:
         """Rank mixtures all over the simplex, the climbed maxima first."""
         seen = trials.where(trials.observed)
         points = _best_predicted(space, surrogate, seen, rng).mixtures
@@ -177,7 +183,7 @@ class Admire(Policy):
         options = Options.everywhere(surrogate, points)
         for fidelity in fidelities:
             gain = KnowledgeGradient(surrogate, fidelity, options)
-            yield fidelity, maximise(gain, space.mixtures, points)
+            yield fidelity, gain, maximise(gain, space.mixtures, points)
 
 
 class AdmireTarget(Admire):
@@ -185,6 +191,17 @@ class AdmireTarget(Admire):
 
     name = "admire-target"
     target_only = True
+
+
+def _batch(space: Space, fidelity: int, ranking: Ranking) -> np.ndarray:
+    """Return as many mixtures as one training of the target pays for, from the better half.
+
+    They are spread over that half: the best of the ranking are often all alike.
+    """
+    number = int(space.target.cost / space.fidelities[fidelity].cost)
+    half = (len(ranking.mixtures) + 1) // 2
+    number = max(1, min(number, _BATCH, half))
+    return ranking.mixtures[np.linspace(0, half - 1, number).astype(int)]
 
 
 def _pool_scores(space: Space, seen: Trials) -> np.ndarray:

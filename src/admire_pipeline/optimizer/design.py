@@ -17,8 +17,10 @@ def open_fidelities(space: Space, trials: Trials) -> list[int]:
     """Return the positions of the fidelities that the next trial may have, smallest first.
 
     Until the target has been tried twice nothing tells whether smaller sizes inform, and one that
-    misleads would be paid for and believed. So they get a credit of a tenth of a training of the
-    target: a hundred runs where the smallest costs a thousandth, none where it costs a fifth.
+    misleads would be paid for and believed. So they come first only where they are next to free: a
+    tenth of a training of the target must pay for as many trials of the smallest size as there are
+    domains, since fewer do not even tell the domains apart. It is spent on them before anything
+    else. Where they are dearer the target comes first, twice.
 
     Args:
         space: The campaign's space.
@@ -28,7 +30,7 @@ def open_fidelities(space: Space, trials: Trials) -> list[int]:
     if int((trials.fidelities == target).sum()) >= PROOF:
         return list(range(target + 1))
     costs = np.array([fidelity.cost for fidelity in space.fidelities])
-    left = CREDIT * costs[-1] - costs[trials.fidelities[trials.fidelities < target]].sum()
+    left = _credit(space) - costs[trials.fidelities[trials.fidelities < target]].sum()
     return [size for size in range(target) if costs[size] <= left * (1 + 1e-9)] or [target]
 
 
@@ -69,6 +71,13 @@ def _ladder(space: Space, length: int) -> list[tuple[int, int]]:
     target = len(space.fidelities) - 1
     if target == 0:
         return [(i, 0) for i in range(length)]
-    paid = int(CREDIT * space.target.cost / space.fidelities[0].cost * (1 + 1e-9))
+    paid = int(_credit(space) / space.fidelities[0].cost * (1 + 1e-9))
     small = [(i, 0) for i in range(length)]
     return (small[:paid] + [(i, target) for i in range(PROOF)] + small[paid:])[:length]
+
+
+def _credit(space: Space) -> float:
+    """What the smaller sizes may cost together before the target has been tried."""
+    credit = CREDIT * space.target.cost
+    affordable = credit / space.fidelities[0].cost * (1 + 1e-9) >= len(space.mixtures)
+    return credit if affordable else 0.0

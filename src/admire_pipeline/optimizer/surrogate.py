@@ -107,6 +107,11 @@ class _Part:
     weights: Tensor
 
     @property
+    def scale(self) -> Tensor:
+        """Variance (``S``) of the score in each draw, 1 as standardised."""
+        return (self.variance * self.weights**2).sum(dim=1)
+
+    @property
     def share(self) -> Tensor:
         """Weight (``S``) of each draw's covariance in that of the score."""
         return (self.probability * self.variance * self.weights**2).sum(dim=1)
@@ -184,6 +189,27 @@ class Surrogate:
             between = (part.probability.sqrt() * part.weights).unsqueeze(-1)
             total = total + _contract(between * left.offsets[index], between * right.offsets[index])
         return total
+
+    @property
+    def weight(self) -> Tensor:
+        """How much each of the ``S`` draws counts for the score, sum 1."""
+        share = sum(part.share for part in self.parts)
+        return share / share.sum()
+
+    def covariance_by_draw(self, left: Moments, right: Moments) -> Tensor:
+        """Return the posterior covariances of the noise-free score, ``S x b x c``, draw by draw."""
+        here = torch.full((len(left.inputs),), left.fidelity)
+        there = torch.full((len(right.inputs),), right.fidelity)
+        prior = covariance(self.draws, left.inputs, here, right.inputs, there)
+        total = torch.zeros_like(prior)
+        for index, part in enumerate(self.parts):
+            known = left.solved[index].transpose(1, 2) @ right.solved[index]
+            total = total + part.scale[:, None, None] * (prior - known)
+        return total
+
+    def noise_by_draw(self, fidelity: int) -> Tensor:
+        """Return the variance (``S``) of the noise of one trial's score, draw by draw."""
+        return sum(part.scale for part in self.parts) * self.draws.noise[:, fidelity]
 
     def variance(self, moments: Moments) -> Tensor:
         """Return the posterior variances (``b``) of the noise-free score."""

@@ -117,18 +117,16 @@ def read_tulu(cache: Path = CACHE) -> RunTable:
     return RunTable.from_frame("tulu", frame, "maximize", groups, (note,))
 
 
-def read_pile(cache: Path = CACHE, *, paper_pool: bool = False) -> RunTable:
+def read_pile(cache: Path = CACHE) -> RunTable:
     """Read RegMix's 1,088 pre-training runs.
 
     Fidelities ``1M`` (512 training and 256 test runs), ``60M`` (256), ``1B`` (64) over 17 domains;
     no cost was recorded, they are those of the ADMIRE paper (0.001, 0.06, 1). 13 metrics:
-    validation losses by domain (``pile_cc``, ...), lower is better. The pool is the paper's at the
-    target: the first 48 of its runs.
+    validation losses by domain (``pile_cc``, ...), lower is better. The pool is the paper's: at the
+    target the first 48 of its runs, and at 1M the training runs alone.
 
     Args:
         cache: Folder for downloaded files.
-        paper_pool: Whether the 256 test runs of 1M are left out of the pool, as in the official
-            code of ADMIRE-BayesOpt.
 
     Returns:
         The table; its notes say what was corrected.
@@ -144,8 +142,7 @@ def read_pile(cache: Path = CACHE, *, paper_pool: bool = False) -> RunTable:
         _pile_runs(cache, "60M", "test_mixture_60m", "test_pile_loss_60m"),
         _pile_runs(cache, "1B", "test_mixture_1B", "test_pile_loss_1B"),
     ]
-    if paper_pool:
-        parts[1]["split"] = HELD_OUT
+    parts[1]["split"] = HELD_OUT
     parts[3]["split"] = _pool_of_first(parts[3]["fidelity"] == "1B", _PILE_POOL)
     note = "No costs were recorded: 0.001, 0.06 and 1 are those of the ADMIRE paper."
     frame = pd.concat(parts, ignore_index=True)
