@@ -15,7 +15,7 @@ from admire_pipeline.optimizer.surrogate import Moments, Surrogate
 _NODES, _WEIGHTS = (torch.from_numpy(part) for part in np.polynomial.hermite_e.hermegauss(24))
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 _DRAWS = 128
-_CHUNK = 256  # mixtures evaluated at once: their covariances with the trials stay in the cache
+_CHUNK = 32  # mixtures evaluated at once: their covariances with the trials stay in the cache
 
 
 class TargetMean(AcquisitionFunction):

@@ -23,8 +23,8 @@ from botorch.models.utils.gpytorch_modules import get_gaussian_likelihood_with_g
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
-from admire_pipeline.optimizer.space import Space
 from admire_pipeline.optimizer.numerics import quiet
+from admire_pipeline.optimizer.space import Space
 from admire_pipeline.optimizer.trials import Trials
 
 

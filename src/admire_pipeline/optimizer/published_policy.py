@@ -15,6 +15,7 @@ from botorch.models import SingleTaskMultiFidelityGP
 from linear_operator.utils.errors import NanError, NotPSDError
 from torch import Tensor
 
+from admire_pipeline.optimizer.numerics import quiet
 from admire_pipeline.optimizer.policy import (
     NothingToPropose,
     Policy,
@@ -34,7 +35,6 @@ from admire_pipeline.optimizer.published_model import (
 )
 from admire_pipeline.optimizer.search import candidates, maximise
 from admire_pipeline.optimizer.space import Space
-from admire_pipeline.optimizer.numerics import quiet
 from admire_pipeline.optimizer.trials import Trials
 
 # What linear algebra and BoTorch raise when a model is too ill-conditioned to be evaluated.

@@ -22,7 +22,7 @@ _DRAWS = 128
 _KEPT = 32  # draws that carry nearly all of the posterior
 _LEAST_PROBABILITY = 1e-2
 _EVIDENCE_TRIALS = 200  # enough to tell good hyperparameters from bad ones
-_CHUNK = 32  # draws whose covariances are made at once: they stay in the cache
+_CHUNK = 8  # draws whose covariances are made at once: they stay in the cache
 # The level of a fidelity is known to about three spreads of its metrics before the first trial.
 _LEVEL_VARIANCE = 10.0
 _JITTER = 1e-6
@@ -124,7 +124,8 @@ class Moments:
     Attributes:
         fidelity: Its position.
         inputs: ``b x K`` embedded mixtures.
-        solved: Per part ``S x n x b``: covariances with the trials, whitened.
+        solved: Per part ``S x n x b``: covariances with the trials, whitened, times the square
+            roots of the draws' shares.
         offsets: Per part ``S x P x b``: how far each draw's mean is from the average one.
         mean: ``b`` means of the score.
     """
@@ -165,8 +166,10 @@ class Surrogate:
         solved, offsets = [], []
         for part in self.parts:
             cross = covariance(self.draws, part.inputs, part.fidelities, inputs, where)
-            solved.append(torch.linalg.solve_triangular(part.root, cross, upper=False))
-            means = part.white.transpose(1, 2) @ solved[-1]
+            white = torch.linalg.solve_triangular(part.root, cross, upper=False)
+            means = part.white.transpose(1, 2) @ white
+            # Laid out as `covariance` reads it, which it does many times for the same options.
+            solved.append((part.share.sqrt()[:, None, None] * white).contiguous())
             average = (part.probability.unsqueeze(-1) * means).sum(dim=0)
             mean = mean + part.weights @ average
             offsets.append(means - average)
@@ -184,8 +187,7 @@ class Surrogate:
         share = sum(part.share for part in self.parts)
         total = torch.einsum("s,sbc->bc", share, prior)
         for index, part in enumerate(self.parts):
-            seen = part.share.sqrt()[:, None, None]
-            total = total - _contract(seen * left.solved[index], seen * right.solved[index])
+            total = total - _contract(left.solved[index], right.solved[index])
             between = (part.probability.sqrt() * part.weights).unsqueeze(-1)
             total = total + _contract(between * left.offsets[index], between * right.offsets[index])
         return total
@@ -204,6 +206,7 @@ class Surrogate:
         total = torch.zeros_like(prior)
         for index, part in enumerate(self.parts):
             known = left.solved[index].transpose(1, 2) @ right.solved[index]
+            known = known / part.share[:, None, None]
             total = total + part.scale[:, None, None] * (prior - known)
         return total
 
@@ -220,7 +223,7 @@ class Surrogate:
         total = (share * (spread - linear + _LEVEL_VARIANCE)).sum()
         total = total + (share * linear).sum() * inputs.square().sum(dim=1)
         for index, part in enumerate(self.parts):
-            total = total - torch.einsum("s,snb->b", part.share, moments.solved[index] ** 2)
+            total = total - moments.solved[index].square().sum(dim=(0, 1))
             between = part.probability * part.weights**2
             total = total + torch.einsum("sp,spb->b", between, moments.offsets[index] ** 2)
         return total.clamp_min(0)
@@ -263,9 +266,7 @@ class Surrogate:
             top = torch.cat([part.root, torch.zeros_like(solved)], dim=2)
             bottom = torch.cat([solved.transpose(1, 2), corner], dim=2)
             # A value equal to its prediction is 0 once whitened.
-            unsurprising = part.white.new_zeros(
-                len(self.draws), len(inputs), part.white.shape[2]
-            )
+            unsurprising = part.white.new_zeros(len(self.draws), len(inputs), part.white.shape[2])
             white = torch.cat([part.white, unsurprising], dim=1)
             parts.append(
                 replace(
@@ -321,7 +322,8 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
     for part, probability in zip(data, probabilities, strict=True):
         # A metric whose own draws are not among those kept falls back on all of these.
         kept = probability[likely] + 1e-12
-        root, white, quadratic = _factor(draws, part)
+        chunks = [_factor(chunk, part) for chunk in _chunks(draws)]
+        root, white, quadratic = (torch.cat(each) for each in zip(*chunks, strict=True))
         trials = len(part.inputs)
         variance = (_SCALE_WEIGHT + quadratic) / (_SCALE_WEIGHT + max(trials - 2, 0))
         parts.append(
@@ -354,13 +356,15 @@ def covariance(
         right: ``c x K`` embedded mixtures.
         there: ``c`` positions of their fidelities.
     """
-    scaled = math.sqrt(5) * torch.cdist(left, right) / draws.lengthscale[:, None, None]
-    smooth = (1 + scaled + scaled.square() / 3) * torch.exp(-scaled)
-    linear = draws.linear[:, None, None]
-    mixed = linear * (left @ right.T) + (1 - linear) * smooth
-    between = draws.coregion[:, here.unsqueeze(1), there.unsqueeze(0)]
+    # Nearly all of a fit's time goes here, into passes over S x b x c numbers: few and fused ones.
+    scaled = torch.cdist(left, right) * (math.sqrt(5) / draws.lengthscale)[:, None, None]
+    smooth = torch.addcmul(1 + scaled, scaled, scaled, value=1 / 3) * torch.exp(-scaled)
+    mixed = torch.lerp(smooth, left @ right.T, draws.linear[:, None, None])
+    # A product with rows of the unit matrix is a much faster look-up than an index.
+    unit = torch.eye(draws.coregion.shape[1], dtype=left.dtype)
+    between = unit[here] @ draws.coregion @ unit[there].T
     level = _LEVEL_VARIANCE * (here.unsqueeze(1) == there.unsqueeze(0))
-    return mixed * between + level
+    return torch.addcmul(level.to(mixed), mixed, between)
 
 
 @dataclass(frozen=True)
@@ -432,10 +436,7 @@ def _probabilities(draws: Hyperparameters, data: _Data, averaged: bool) -> Tenso
         rest = order[_EVIDENCE_TRIALS // 2 :]
         step = torch.linspace(0, len(rest) - 1, _EVIDENCE_TRIALS - len(head)).long()
         data = data.where(torch.cat([head, rest[step]]))
-    logs = [
-        _evidence(draws[start : start + _CHUNK], data) for start in range(0, len(draws), _CHUNK)
-    ]
-    evidence = torch.cat(logs)
+    evidence = torch.cat([_evidence(chunk, data) for chunk in _chunks(draws)])
     if averaged:
         return torch.softmax(evidence, dim=0)
     # One draw for all metrics, so that this is what a fit by maximum likelihood would give.
@@ -443,6 +444,12 @@ def _probabilities(draws: Hyperparameters, data: _Data, averaged: bool) -> Tenso
     chosen = torch.zeros_like(evidence)
     chosen[best] = 1.0
     return chosen
+
+
+def _chunks(draws: Hyperparameters) -> Iterator[Hyperparameters]:
+    """Yield a few draws at a time."""
+    for start in range(0, len(draws), _CHUNK):
+        yield draws[start : start + _CHUNK]
 
 
 def _evidence(draws: Hyperparameters, data: _Data) -> Tensor:
@@ -457,7 +464,8 @@ def _factor(draws: Hyperparameters, data: _Data) -> tuple[Tensor, Tensor, Tensor
     """Return Cholesky factors, whitened values and their squared lengths (``S x P``)."""
     matrix = covariance(draws, data.inputs, data.fidelities, data.inputs, data.fidelities)
     noise = draws.noise[:, data.fidelities] + data.evaluation + _JITTER
-    root = torch.linalg.cholesky(matrix + torch.diag_embed(noise))
+    matrix.diagonal(dim1=1, dim2=2).add_(noise)
+    root = torch.linalg.cholesky(matrix)
     values = data.values.expand(len(draws), -1, -1)
     white = torch.linalg.solve_triangular(root, values, upper=False)
     return root, white, white.square().sum(dim=1)
