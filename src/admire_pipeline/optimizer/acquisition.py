@@ -26,12 +26,13 @@ class TargetMean(AcquisitionFunction):
     """
 
     def __init__(self, surrogate: Surrogate) -> None:
-        super().__init__(None)
+        super().__init__(None)  # type: ignore[arg-type]
         self.surrogate = surrogate
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: N803
         """Evaluate mixtures ``b x 1 x K``."""
-        return self.surrogate.moments(X.squeeze(-2), self.surrogate.target).mean
+        parts = X.squeeze(-2).split(_CHUNK)
+        return torch.cat([self.surrogate.mean(part, self.surrogate.target) for part in parts])
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class KnowledgeGradient(AcquisitionFunction):
     """
 
     def __init__(self, surrogate: Surrogate, fidelity: int, options: Options) -> None:
-        super().__init__(None)
+        super().__init__(None)  # type: ignore[arg-type]
         self.surrogate = surrogate
         self.fidelity = fidelity
         self.options = options
