@@ -37,16 +37,27 @@ class Admire(Policy):
     Args:
         settings: What the user set.
         surrogate: Choices in the surrogate.
+        batches: Compare sizes by what a target training's worth of trials would bring, not by
+            single trials.
+        proof: Hold smaller sizes back until the target has been tried, unless they are next to
+            free (``open_fidelities``).
     """
 
     name = "admire"
     target_only = False
 
     def __init__(
-        self, settings: PolicySettings, surrogate: SurrogateSettings | None = None
+        self,
+        settings: PolicySettings,
+        *,
+        surrogate: SurrogateSettings | None = None,
+        batches: bool = True,
+        proof: bool = True,
     ) -> None:
         super().__init__(settings)
         self.surrogate = surrogate or SurrogateSettings()
+        self.batches = batches
+        self.proof = proof
 
     def propose(self, space: Space, trials: Trials, seed: int) -> Proposal:
         """Choose the next design point, or else the best value over fidelities and mixtures."""
@@ -72,7 +83,7 @@ class Admire(Policy):
                 cost = space.fidelities[fidelity].cost
                 value = float(ranking.values[index]) / cost
                 batch = _batch(space, fidelity, ranking)
-                if len(batch) > 1:
+                if self.batches and len(batch) > 1:
                     value = max(value, gain.together(torch.from_numpy(batch)) / (len(batch) * cost))
                 if best is None or value > best[0]:
                     best = (value, ranking.mixtures[index], fidelity)
@@ -128,6 +139,8 @@ class Admire(Policy):
         """Return the positions of the fidelities that may be tried now."""
         if self.target_only:
             return [len(space.fidelities) - 1]
+        if not self.proof:
+            return list(range(len(space.fidelities)))
         return open_fidelities(space, trials)
 
     def _relevant(self, space: Space, trials: Trials) -> Trials:
@@ -136,14 +149,10 @@ class Admire(Policy):
             return trials.where(trials.fidelities == len(space.fidelities) - 1)
         return trials
 
-    def _design(
-        self, space: Space, trials: Trials, fidelities: list[int], seed: int
-    ) -> Proposal:
+    def _design(self, space: Space, trials: Trials, fidelities: list[int], seed: int) -> Proposal:
         """Return the next trial of the set-up phase."""
         if not space.pools:
-            mixture, fidelity = next_design_point(
-                space, trials, seed, target_only=self.target_only
-            )
+            mixture, fidelity = next_design_point(space, trials, seed, target_only=self.target_only)
             return self._proposal(space, mixture, fidelity, phase="design")
         for fidelity in fidelities:
             if len(rows := untried(space, trials, fidelity)):
@@ -226,9 +235,7 @@ def _best_predicted(
     return maximise(TargetMean(surrogate), space.mixtures, cover)
 
 
-def _recommendation(
-    surrogate: Surrogate, mixture: np.ndarray, trial: str | None
-) -> Recommendation:
+def _recommendation(surrogate: Surrogate, mixture: np.ndarray, trial: str | None) -> Recommendation:
     mean, deviation = surrogate.predict(mixture[None])
     return Recommendation(mixture, float(mean[0]), float(deviation[0]), trial)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from admire_pipeline.errors import UserError, suggest
 from admire_pipeline.optimizer import POLICIES, Policy, PolicySettings, Space, make_policy
@@ -10,6 +11,16 @@ from admire_pipeline.optimizer import POLICIES, Policy, PolicySettings, Space, m
 ZERO_SHOT = "zero-shot"
 BASELINES = ("uniform", "regmix", ZERO_SHOT)
 """Names of the policies that only the benchmark knows; ``zero-shot`` stands for one a size."""
+
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "admire-raw-weights": {"surrogate": {"roots": False}},
+    "admire-score-alone": {"surrogate": {"per_metric": False}},
+    "admire-most-probable": {"surrogate": {"averaged": False}},
+    "admire-one-noise": {"surrogate": {"noise_per_fidelity": False}},
+    "admire-single-trials": {"batches": False},
+    "admire-no-proof": {"proof": False},
+}
+"""Our policy with one of its choices taken back each, by name (docs/optimizer.md)."""
 
 
 def names(space: Space) -> list[str]:
@@ -31,7 +42,7 @@ def expand(chosen: Iterable[str], space: Space) -> list[str]:
     Raises:
         UserError: If there is no policy of a name.
     """
-    known = names(space)
+    known = [*names(space), *ABLATIONS]
     expanded: list[str] = []
     for name in chosen:
         if name == ZERO_SHOT:
@@ -57,11 +68,18 @@ def make(name: str, settings: PolicySettings | None, space: Space) -> Policy:
     Raises:
         UserError: If there is no policy of that name.
     """
-    if name not in (known := names(space)):
+    if name not in (known := [*names(space), *ABLATIONS]):
         raise UserError(f"policies: unknown {name!r}; {suggest(name, known)}")
     settings = settings or PolicySettings()
     if name in POLICIES:
         return make_policy(name, settings)
+    if name in ABLATIONS:
+        from admire_pipeline.optimizer.bayesian import Admire
+        from admire_pipeline.optimizer.surrogate import SurrogateSettings
+
+        choices = dict(ABLATIONS[name])
+        surrogate = SurrogateSettings(**choices.pop("surrogate", {}))
+        return Admire(settings, surrogate=surrogate, **choices)
     if name == "uniform":
         from admire_pipeline.replay.baselines import Uniform
 
