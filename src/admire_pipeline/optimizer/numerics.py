@@ -1,4 +1,4 @@
-"""What the GP libraries say about inputs and numerics that are handled here."""
+"""How the GP libraries are run: what they say that is handled here, and on how many threads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from botorch.exceptions.warnings import InputDataWarning, OptimizationWarning
 from linear_operator.utils.warnings import NumericalWarning
 
@@ -17,3 +18,18 @@ def quiet() -> Iterator[None]:
         for category in (InputDataWarning, NumericalWarning, OptimizationWarning):
             warnings.simplefilter("ignore", category)
         yield
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use a single thread for a while.
+
+    A climb is thousands of operations on a few numbers each. Threads that wait for one another
+    after each gain nothing, and where another load has the cores they cost fifty times as much.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -11,7 +11,7 @@ from botorch.exceptions.errors import BotorchError
 from botorch.optim import optimize_acqf
 
 from admire_pipeline.mixture import MixtureSpace
-from admire_pipeline.optimizer.numerics import quiet
+from admire_pipeline.optimizer.numerics import one_thread, quiet
 
 _RESTARTS = 4
 _ITERATIONS = 50
@@ -36,6 +36,7 @@ class Ranking:
         return np.asarray(self.mixtures[0])
 
 
+@one_thread()
 def rank(acquisition: AcquisitionFunction, mixtures: np.ndarray) -> Ranking:
     """Rank given mixtures (``n x K``) by an acquisition function; equal ones keep their order."""
     with torch.no_grad(), quiet():
@@ -48,6 +49,7 @@ def _sorted(mixtures: np.ndarray, values: np.ndarray) -> Ranking:
     return Ranking(mixtures[order], values[order])
 
 
+@one_thread()
 def maximise(
     acquisition: AcquisitionFunction, space: MixtureSpace, candidates: np.ndarray
 ) -> Ranking:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from admire_pipeline.optimizer.hyperparameters import Hyperparameters, draw_hyperparameters
+from admire_pipeline.optimizer.numerics import one_thread
 from admire_pipeline.optimizer.space import Space
 from admire_pipeline.optimizer.standardise import standardise
 from admire_pipeline.optimizer.trials import Trials
@@ -305,6 +306,7 @@ class Surrogate:
         return replace(self, parts=tuple(parts))
 
 
+@one_thread()
 def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
     """Weigh hyperparameters by how well they explain the trials, and condition on these.
 

@@ -1,0 +1,76 @@
+"""Seconds that our policy takes on the continuous simplex, as a campaign grows.
+
+    python benchmarks/optimizer.py [--policy admire] [--threads 2] [--cases 300x19x17,...]
+
+A case is trials x domains x metrics, at three fidelities. Trials are those of a made-up table, at
+the smallest fidelity most of all. Draws of the hyperparameters that the trials rule out cost no
+time, so `all draws` gives the seconds where none is ruled out, which noisy trials come close to.
+CPU seconds are printed for machines that have other work to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from unittest.mock import patch
+
+import pandas as pd
+import torch
+
+from admire_pipeline.mixture import MixtureSpace
+from admire_pipeline.optimizer import Space, Trials, make_policy, surrogate
+from admire_pipeline.replay.synthetic import made_up_table
+
+CASES = "30x19x17,100x19x17,300x19x17,1000x19x17,300x50x17"
+AIMS = {"300x19x17": 5.0, "1000x19x17": 30.0}
+
+
+def make_case(trials: int, domains: int, metrics: int) -> tuple[Space, Trials]:
+    """Make a campaign up whose sizes inform: 60, 30 and 10 % of the trials at each."""
+    runs = [trials * 6 // 10, trials * 3 // 10]
+    table = made_up_table(
+        "transfer", domains=domains, metrics=metrics, runs=[*runs, trials - sum(runs)]
+    )
+    objective = {name: 1 / metrics for name in table.metrics}
+    space = Space(MixtureSpace(table.domains), table.fidelities, (), objective)
+    outcome = table.frame[[f"metric.{name}" for name in table.metrics]].mean(axis=1)
+    frame = pd.concat([table.frame, outcome.rename("score")], axis=1).assign(
+        trial=[f"trial-{number}" for number in range(trials)], status="observed"
+    )
+    return space, Trials.from_frame(space, frame)
+
+
+def seconds(policy_name: str, space: Space, trials: Trials) -> tuple[float, float, float]:
+    """Return the seconds of a proposal, of a recommendation, and the CPU seconds of both."""
+    policy = make_policy(policy_name)
+    processor, began = time.process_time(), time.perf_counter()
+    policy.propose(space, trials, 0)
+    between = time.perf_counter()
+    policy.recommend(space, trials, 0)
+    return between - began, time.perf_counter() - between, time.process_time() - processor
+
+
+def main() -> None:
+    """Time the cases and print them beside the aims."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--policy", default="admire")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cases", default=CASES, help="trials x domains x metrics, ...")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    seconds(arguments.policy, *make_case(30, 4, 2))
+    print(f"{arguments.policy}, {arguments.threads} threads")  # noqa: T201
+    for name in arguments.cases.split(","):
+        space, trials = make_case(*map(int, name.split("x")))
+        proposal, recommendation, processor = seconds(arguments.policy, space, trials)
+        with patch.object(surrogate, "_LEAST_PROBABILITY", 0.0):
+            worst, _, _ = seconds(arguments.policy, space, trials)
+        aim = f"  aim {AIMS[name]:.0f} s" if name in AIMS else ""
+        print(  # noqa: T201
+            f"{name:>12s}  propose {proposal:6.2f} s (all draws {worst:6.2f} s)"
+            f"  recommend {recommendation:5.2f} s  CPU {processor:6.2f} s{aim}"
+        )
+
+
+if __name__ == "__main__":
+    main()
