@@ -18,6 +18,7 @@ from admire_pipeline.replay import policies
 from admire_pipeline.replay.campaign import replay
 from admire_pipeline.replay.code import fingerprint, table_hash
 from admire_pipeline.replay.problem import PoolProblem, Problem
+from admire_pipeline.replay.synthetic import KINDS, PREFIX, made_up_table
 from admire_pipeline.replay.table import RunTable
 
 COLUMNS = (
@@ -98,6 +99,10 @@ class Plan:
             from admire_pipeline.replay.simulator import SimulatorProblem
 
             return SimulatorProblem(self.table, job.objective, job.seed, self.cache)
+        kind = self.table.name.removeprefix(PREFIX)
+        if self.table.name.startswith(PREFIX) and kind in KINDS:
+            # Another table with each seed: one alone says more of itself than of a policy.
+            return PoolProblem(made_up_table(kind, seed=job.seed), job.objective)
         return PoolProblem(self.table, job.objective)
 
     def make_policy(self, name: str, problem: Problem) -> Policy:
