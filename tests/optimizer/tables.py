@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -57,3 +58,26 @@ def hill_frame(
     below = np.array(fidelities) - (len(space.fidelities) - 1)
     scores = hill(mixtures) + below + 0.005 * rng.normal(size=len(fidelities))
     return make_frame(space, mixtures, fidelities, scores.tolist(), pending)
+
+
+def make_pools(space: Space, runs: Sequence[int], seed: int = 0) -> Space:
+    """The space with a pool of so many mixtures for each size, two of them at every size."""
+    rng = np.random.default_rng([seed, 1])
+    shared = space.mixtures.spread(2, rng)
+    pools = [np.vstack([shared, space.mixtures.spread(n - 2, rng)]) for n in runs]
+    return replace(space, pools=tuple(pools))
+
+
+def with_metrics(
+    space: Space, frame: pd.DataFrame, objective: Mapping[str, float], seed: int = 0
+) -> tuple[Space, pd.DataFrame]:
+    """The same with metrics of which the score is the weighted sum, the last one absorbing it."""
+    rng = np.random.default_rng([seed, 2])
+    weights = [f"mixture.{name}" for name in space.mixtures.domains]
+    roots = np.sqrt(np.maximum(frame[weights].to_numpy(), 0))
+    values = roots @ rng.normal(size=(len(space.mixtures), len(objective)))
+    signs = np.array(list(objective.values()))
+    score = frame["score"].to_numpy(dtype=float)
+    values[:, -1] = (score - values[:, :-1] @ signs[:-1]) / signs[-1]
+    metrics = pd.DataFrame(values, columns=[f"metric.{name}" for name in objective])
+    return replace(space, objective=dict(objective)), pd.concat([frame, metrics], axis=1)

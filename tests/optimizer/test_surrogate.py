@@ -1,209 +1,378 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from botorch.exceptions.errors import ModelFittingError
+from scipy.stats import multivariate_t
 
-from admire_pipeline.optimizer import Trials, surrogate
-from admire_pipeline.optimizer.coregional import FidelityKernel
-from admire_pipeline.optimizer.surrogate import (
-    Encoding,
-    fit_coregional,
-    fit_multifidelity,
-    fit_target,
-    standardise,
+from admire_pipeline.mixture import MixtureSpace
+from admire_pipeline.optimizer import Space, Trials, surrogate
+from admire_pipeline.optimizer.hyperparameters import draw_hyperparameters
+from admire_pipeline.optimizer.standardise import standardise
+from admire_pipeline.optimizer.surrogate import Embedding, Surrogate, SurrogateSettings, fit
+from tests.optimizer.tables import (
+    hill,
+    hill_frame,
+    make_frame,
+    make_pools,
+    make_space,
+    with_metrics,
 )
-from tests.optimizer.tables import hill, hill_frame, make_frame, make_space
+
+SETTINGS = SurrogateSettings()
+OBJECTIVE = {"a": 1.0, "b": -0.5, "c": 2.0}
+
+# What the model is made of, as its documentation has it, written down once more.
+LEVEL, JITTER, FREEDOM, DRAWS = 10.0, 1e-6, 6.0, 128
 
 
-def test_encoding_takes_roots_about_equal_weights() -> None:
-    encode = Encoding(roots=True, column=(0.0, 1.0))
-    mixtures = torch.tensor([[0.25] * 4, [1.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
-    encoded = encode(mixtures, 1)
-    assert encoded[0].tolist() == [0, 0, 0, 0, 1]
-    np.testing.assert_allclose(encoded[1, :4], [0.5, -0.5, -0.5, -0.5], atol=0.02)
-    assert Encoding(roots=False)(mixtures, 0).tolist() == mixtures.tolist()
+def fitted(space: Space, frame: pd.DataFrame, settings: SurrogateSettings = SETTINGS) -> Surrogate:
+    trials = Trials.from_frame(space, frame)
+    return fit(space, trials.where(trials.observed), settings)
 
 
-def test_standardise_knows_levels() -> None:
-    groups = np.array([0, 0, 2, 2, 2, 2])
-    inputs = np.random.default_rng(0).normal(size=(6, 3))
-    location, _ = standardise(inputs, np.array([1.0, 3.0, 100, 102, 104, 98]), groups, 4)
-    # Group 1 lies as near to 0 as to 2 and takes the first; group 3 is next to 2.
-    assert location.tolist() == [2, 2, 101, 101]
+def kernel(draw: int, x: np.ndarray, m: np.ndarray, z: np.ndarray, o: np.ndarray, count: int):
+    drawn = draw_hyperparameters(DRAWS, count, one_noise=False)
+    linear, length = drawn.linear[draw].item(), drawn.lengthscale[draw].item()
+    coregion = drawn.coregion[draw].numpy()
+    out = np.empty((len(x), len(z)))
+    for i in range(len(x)):
+        for j in range(len(z)):
+            r = math.sqrt(5) * float(np.linalg.norm(x[i] - z[j])) / length
+            matern = (1 + r + r * r / 3) * math.exp(-r)
+            shared = linear * float(x[i] @ z[j]) + (1 - linear) * matern
+            out[i, j] = shared * coregion[m[i], o[j]] + LEVEL * (m[i] == o[j])
+    return out
 
 
-def test_standardise_sees_through_mixtures_much_alike() -> None:
-    # One straight line, tried all over the simplex at size 0 and close by at size 1.
-    space = make_space(5)
-    rng = np.random.default_rng(0)
-    roots = np.sqrt(space.mixtures.sample(400, rng))
-    roots[200:] = roots[200] + 0.1 * (roots[200:] - roots[200])
-    groups = np.repeat([0, 1], 200)
-    scores = roots @ rng.normal(size=5)
-    _, scale = standardise(roots, scores, groups, 3)
-    spread = scores[:200].std()
-    # The prior weight of one mixture and 200 draws leave about 20 %.
-    np.testing.assert_allclose(scale, spread, rtol=0.35)
-    assert scores[200:].std() < 0.15 * spread
+def brute_force(
+    space: Space, frame: pd.DataFrame, test: np.ndarray, sizes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of the score of test points: a dense GP for each draw and metric."""
+    seen = Trials.from_frame(space, frame)
+    embed = Embedding.of(space, roots=True)
+    inputs, at = embed(torch.from_numpy(seen.mixtures)).numpy(), embed(torch.from_numpy(test))
+    count = len(space.fidelities)
+    drawn = draw_hyperparameters(DRAWS, count, one_noise=False)
+    mean, total = np.zeros(len(test)), np.zeros((len(test), len(test)))
+    for column, weight in enumerate(space.objective.values()):
+        rows = np.isfinite(seen.metrics[:, column])
+        x, m, raw = inputs[rows], seen.fidelities[rows], seen.metrics[rows, column]
+        location, scale = standardise(x, raw, m, count)
+        y = (raw - location[m]) / scale[m]
+        evidence, means, covariances = [], [], []
+        for draw in range(DRAWS):
+            noise = drawn.noise[draw].numpy()[m] + JITTER
+            inner = kernel(draw, x, m, x, m, count) + np.diag(noise)
+            cross = kernel(draw, x, m, at.numpy(), sizes, count)
+            prior = kernel(draw, at.numpy(), sizes, at.numpy(), sizes, count)
+            evidence.append(multivariate_t.logpdf(y, shape=inner, df=FREEDOM))
+            gain = np.linalg.solve(inner, cross).T
+            means.append(gain @ y)
+            variance = (FREEDOM + y @ np.linalg.solve(inner, y)) / (FREEDOM + len(y) - 2)
+            covariances.append(variance * (prior - gain @ cross))
+        probability = np.exp(np.array(evidence) - max(evidence))
+        probability /= probability.sum()
+        average = probability @ np.array(means)
+        unit = weight * scale[-1]
+        mean += weight * location[-1] + unit * average
+        within = np.einsum("s,sij->ij", probability, np.array(covariances))
+        away = np.array(means) - average
+        total += unit**2 * (within + np.einsum("s,si,sj->ij", probability, away, away))
+    return mean, total
 
 
-@pytest.mark.parametrize("level", [0.0, -3.0, 1e6, 1e-6])
-def test_standardise_equal_scores(level: float) -> None:
-    _, scale = standardise(np.eye(4), np.full(4, level), np.array([0, 0, 1, 1]), 2)
-    np.testing.assert_array_less(0, scale)
-    np.testing.assert_array_less(scale, 1.001 * (abs(level) or 1.0))
+@pytest.mark.parametrize("lacking", [False, True])
+def test_the_posterior_is_the_average_over_dense_gps(
+    lacking: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surrogate, "_KEPT", DRAWS)
+    monkeypatch.setattr(surrogate, "_LEAST_PROBABILITY", 0.0)
+    space, frame = with_metrics(*two_sizes(), OBJECTIVE)
+    if lacking:
+        # Two metrics are known of some trials each: together they tell apart three sets of trials.
+        frame.loc[[0, 3, 7], "metric.a"] = np.nan
+        frame.loc[[1, 3], "metric.b"] = np.nan
+    model = fitted(space, frame)
+    assert len(model.draws) == DRAWS
+    assert len(model.parts) == (3 if lacking else 1)
+    test = space.mixtures.spread(6, np.random.default_rng(1))
+    sizes = np.array([0, 0, 0, 1, 1, 1])
+    mean, total = brute_force(space, frame, test, sizes)
+    points = torch.from_numpy(test)
+    small, target = model.moments(points[:3], 0), model.moments(points[3:], 1)
+    np.testing.assert_allclose(target.mean, mean[3:], rtol=1e-7)
+    np.testing.assert_allclose(model.mean(points[3:], 1), mean[3:], rtol=1e-7)
+    for left, rows in ((small, slice(0, 3)), (target, slice(3, 6))):
+        np.testing.assert_allclose(model.variance(left), np.diag(total)[rows], rtol=1e-6)
+        for right, columns in ((small, slice(0, 3)), (target, slice(3, 6))):
+            np.testing.assert_allclose(
+                model.covariance(left, right), total[rows, columns], rtol=1e-6, atol=1e-8
+            )
+    predicted, deviation = model.predict(test[3:])
+    np.testing.assert_allclose(predicted, mean[3:], rtol=1e-7)
+    np.testing.assert_allclose(deviation**2, np.diag(total)[3:], rtol=1e-6)
 
 
-def test_standardise_the_same_mixture() -> None:
-    _, scale = standardise(np.zeros((3, 2)), np.array([1.0, 1.1, 0.9]), np.zeros(3, dtype=int), 1)
-    assert 0.01 < scale[0] < 10
+def two_sizes() -> tuple[Space, pd.DataFrame]:
+    space = make_space(3, (0.1, 1.0))
+    return space, hill_frame(space, [0] * 6 + [1] * 4).assign(score_se=np.nan)
 
 
-def test_standardise_knows_what_errors_hide() -> None:
-    inputs, scores, groups = np.eye(4), np.array([1.0, 1.001, 2, 2]), np.array([0, 0, 1, 1])
-    errors = np.array([0.1, 0.1, np.nan, 0.1])
-    _, scale = standardise(inputs, scores, groups, 2, errors)
-    # About the errors' size, not the thousandth by which the scores happen to differ.
-    assert (scale > 0.02).all() and (scale < 0.2).all()
-    # However many they are.
-    many = np.random.default_rng(0).normal(scale=1e-3, size=(60, 5))
-    flat = standardise(many[:, :4], many[:, 4], np.zeros(60, int), 1, np.full(60, 0.1))[1]
-    assert flat[0] == pytest.approx(0.1)
-    # Spread that shows above the errors is left as it is.
-    wide = 10_000 * scores
-    assert np.array_equal(
-        standardise(inputs, wide, groups, 2, errors)[1], standardise(inputs, wide, groups, 2)[1]
+def test_draws_that_explain_nothing_are_left_out_at_no_loss() -> None:
+    space, frame = with_metrics(
+        make_space(4), hill_frame(make_space(4), [0] * 30 + [2] * 10), OBJECTIVE
+    )
+    model = fitted(space, frame)
+    assert 1 <= len(model.draws) <= 32
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(surrogate, "_KEPT", DRAWS)
+        patch.setattr(surrogate, "_LEAST_PROBABILITY", 0.0)
+        full = fitted(space, frame)
+    test = space.mixtures.sample(20, np.random.default_rng(0))
+    for few, all_of_them in zip(model.predict(test), full.predict(test), strict=True):
+        np.testing.assert_allclose(few, all_of_them, atol=0.15 * full.predict(test)[1].max())
+
+
+def test_covariances_by_draw_make_up_the_mean_of_covariances() -> None:
+    space, frame = with_metrics(*two_sizes(), OBJECTIVE)
+    # One draw: there is nothing between draws to leave out.
+    model = fitted(space, frame, replace(SETTINGS, averaged=False))
+    points = torch.from_numpy(space.mixtures.spread(5, np.random.default_rng(1)))
+    left, right = model.moments(points, 0), model.moments(points, 1)
+    best = int(model.weight.argmax())
+    assert model.weight[best] == pytest.approx(1)
+    torch.testing.assert_close(
+        model.covariance_by_draw(left, right)[best], model.covariance(left, right)
+    )
+    assert model.noise_by_draw(1)[best] == pytest.approx(model.noise(1))
+
+
+def test_roots_and_weights_as_inputs() -> None:
+    space = make_space(4)
+    corner = torch.eye(4, dtype=torch.float64)[:1]
+    for roots in (True, False):
+        embed = Embedding.of(space, roots)
+        points = embed(torch.from_numpy(space.mixtures.sample(4000, np.random.default_rng(1))))
+        assert points.square().sum(dim=1).mean() == pytest.approx(1, abs=0.1)
+        assert points.mean(dim=0).abs().max() < 0.1
+        assert 0.5 < embed.distance < 2
+        raw = corner.sqrt() if roots else corner
+        np.testing.assert_allclose(embed(corner), (raw - embed.centre) / embed.unit, atol=0.03)
+
+
+def test_the_embedding_of_a_pool_takes_its_measure() -> None:
+    space = make_pools(make_space(4), (30, 20, 12))
+    points = Embedding.of(space, roots=True)(torch.from_numpy(space.pools[-1]))
+    np.testing.assert_allclose(points.mean(dim=0), np.zeros(4), atol=1e-12)
+    assert points.square().sum(dim=1).mean() == pytest.approx(1)
+
+
+def test_roots_have_finite_slopes_at_zero_weights() -> None:
+    corner = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    Embedding.of(make_space(3), roots=True)(corner).sum().backward()
+    assert torch.isfinite(corner.grad).all()
+
+
+@pytest.mark.parametrize("averaged", [True, False])
+def test_believing_keeps_predictions_and_is_a_refit_with_these_values(averaged: bool) -> None:
+    space = make_space(3)
+    frame = hill_frame(space, [0] * 5 + [2] * 6, pending=[4, 9, 10]).assign(score_se=np.nan)
+    trials = Trials.from_frame(space, frame)
+    settings = replace(SETTINGS, averaged=averaged)
+    model = fit(space, trials.where(trials.observed), settings)
+    pending = trials.where(trials.pending)
+    believing = model.believe(pending)
+    test = space.mixtures.sample(30, np.random.default_rng(1))
+    before, uncertain = model.predict(test)
+    after, certain = believing.predict(test)
+    np.testing.assert_allclose(after, before, atol=1e-10)
+    assert (certain <= uncertain + 1e-12).all()
+    there = model.predict(pending.mixtures)[1]
+    # Only a trial's noise is left of what is not known about it.
+    assert (believing.predict(pending.mixtures)[1][1:] < 0.9 * there[1:]).all()
+    # From scratch: the factor of all trials' covariances at once.
+    part = believing.parts[0]
+    noise = model.draws.noise[:, part.fidelities] + JITTER
+    assert len(part.inputs) == len(trials)
+    whole = surrogate.covariance(
+        model.draws, part.inputs, part.fidelities, part.inputs, part.fidelities
+    )
+    torch.testing.assert_close(part.root, torch.linalg.cholesky(whole + torch.diag_embed(noise)))
+    assert model.believe(trials.where(np.zeros(11, dtype=bool))) is model
+
+
+def test_metrics_apart_are_more_than_the_score_alone() -> None:
+    space, frame = with_metrics(*two_sizes(), OBJECTIVE)
+    assert fitted(space, frame).parts[0].weights.shape == (3,)
+    together = fitted(space, frame, replace(SETTINGS, per_metric=False))
+    assert together.parts[0].weights.shape == (1,)
+    alone = fitted(*two_sizes())
+    test = space.mixtures.sample(5, np.random.default_rng(0))
+    np.testing.assert_array_equal(together.predict(test), alone.predict(test))
+
+
+def test_a_trial_without_any_metric_leaves_the_score() -> None:
+    space, frame = with_metrics(*two_sizes(), OBJECTIVE)
+    frame.loc[2, [f"metric.{name}" for name in OBJECTIVE]] = np.nan
+    test = space.mixtures.sample(5, np.random.default_rng(0))
+    np.testing.assert_array_equal(
+        fitted(space, frame).predict(test), fitted(*two_sizes()).predict(test)
     )
 
 
-def test_one_score_tells_nothing_of_the_spread_whatever_its_error() -> None:
-    _, scale = standardise(np.ones((1, 2)), np.array([-3.0]), np.zeros(1, int), 1, np.array([0.01]))
-    assert scale[0] > 1
+def test_metrics_of_no_weight_or_that_no_trial_has_are_left_out() -> None:
+    space, frame = with_metrics(*two_sizes(), OBJECTIVE)
+    more = replace(space, objective={"idle": 0.0, "unseen": 1.0, **OBJECTIVE})
+    frame["metric.idle"] = 1e9
+    test = space.mixtures.sample(5, np.random.default_rng(0))
+    np.testing.assert_array_equal(
+        fitted(more, frame).predict(test), fitted(space, frame).predict(test)
+    )
 
 
-def test_correlations_form_a_correlation_matrix() -> None:
-    kernel = FidelityKernel(4)
-    kernel.entries.data = 5 * torch.randn(6, generator=torch.Generator().manual_seed(0)).double()
-    matrix = kernel.correlation.detach()
-    np.testing.assert_allclose(matrix.diagonal(), 1, atol=1e-12)
-    assert torch.linalg.eigvalsh(matrix).min() > -1e-12
-    positions = torch.tensor([[0.0], [3.0], [1.0]], dtype=torch.float64)
-    dense = kernel(positions).to_dense().detach()
-    assert dense[0, 1] == pytest.approx(matrix[0, 3].item())
-    np.testing.assert_allclose(kernel(positions, diag=True).detach(), np.ones(3))
+def test_one_noise_and_one_draw() -> None:
+    space, frame = two_sizes()
+    assert fitted(space, frame, replace(SETTINGS, noise_per_fidelity=False)).noise(0) == (
+        pytest.approx(fitted(space, frame, replace(SETTINGS, noise_per_fidelity=False)).noise(1))
+    )
+    assert len(fitted(space, frame, replace(SETTINGS, averaged=False)).draws) == 1
 
 
-def test_a_priori_a_size_is_the_more_like_the_target_the_larger_it_is() -> None:
-    correlation = FidelityKernel(3).correlation.detach()
-    expected = [3**-0.5, 2**-0.5, 1.0]
-    np.testing.assert_allclose(correlation[-1], expected)
-    assert correlation[0, 1] > correlation[0, 2]
+def test_known_errors_of_evaluations_count() -> None:
+    space, frame = two_sizes()
+    frame["score_se"] = [np.nan] * 9 + [0.5]
+    test = Trials.from_frame(space, frame).mixtures[-1:]
+    sure, unsure = fitted(*two_sizes()), fitted(space, frame)
+    assert unsure.predict(test)[1] > 1.2 * sure.predict(test)[1]
+    frame["score_se"] = 1e9
+    assert np.isfinite(fitted(space, frame).predict(test)).all()
 
 
-@pytest.mark.parametrize(("relation", "low", "high"), [(1, 0.8, 1.01), (-1, -1.01, -0.5)])
-def test_correlation_with_the_target_is_learned(relation: int, low: float, high: float) -> None:
+@pytest.mark.parametrize(("scale", "shift"), [(1e6, 0.0), (1e-6, 0.0), (1e-6, -5e-5), (3.0, 1e3)])
+def test_predictions_follow_the_units_of_the_score(scale: float, shift: float) -> None:
+    space, frame = two_sizes()
+    test = space.mixtures.sample(5, np.random.default_rng(0))
+    mean, deviation = fitted(space, frame).predict(test)
+    frame["score"] = scale * frame["score"] + shift
+    frame["score_se"] *= scale
+    other, other_deviation = fitted(space, frame).predict(test)
+    np.testing.assert_allclose((other - shift) / scale, mean, atol=1e-8)
+    np.testing.assert_allclose(other_deviation / scale, deviation, rtol=1e-6)
+
+
+def correlation(model: Surrogate) -> np.ndarray:
+    """Posterior mean correlation of each size with the target."""
+    coregion = model.draws.coregion
+    spread = coregion.diagonal(dim1=1, dim2=2).sqrt()
+    each = coregion[:, -1] / spread / spread[:, -1:]
+    return (model.parts[0].probability[:, 0] @ each).numpy()
+
+
+def small_sizes(kind: str, seed: int, noise: float) -> tuple[Space, pd.DataFrame]:
+    """24 trials of a small size and 12 of the target, with noise in units of the scores' spread."""
     space = make_space(3, (0.1, 1.0))
-    rng = np.random.default_rng(0)
-    mixtures = space.mixtures.sample(36, rng)
-    fidelities = [0] * 24 + [1] * 12
-    scores = hill(mixtures)
-    scores[:24] = 2 * relation * scores[:24] - 5
-    frame = make_frame(space, mixtures, fidelities, scores.tolist())
-    fitted = fit_coregional(space, Trials.from_frame(space, frame))
-    correlation = fitted.model.fidelity_kernel.correlation[0, 1].item()
-    assert low < correlation < high
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_sizes_that_rank_the_other_way_round_are_recognised(seed: int) -> None:
-    """From the usual start the fit ends at correlations of about -0.3 here."""
-    space = make_space(12)
     rng = np.random.default_rng(seed)
-    fidelities = np.array([0] * 30 + [1] * 10 + [2] * 10)
-    mixtures = space.mixtures.spread(50, rng)
-    scores = hill(mixtures) * np.where(fidelities == 2, 1, -1) + 0.005 * rng.normal(size=50)
-    frame = make_frame(space, mixtures, fidelities.tolist(), scores.tolist())
-    fitted = fit_coregional(space, Trials.from_frame(space, frame))
-    assert (fitted.model.fidelity_kernel.correlation[-1, :2] < -0.7).all()
-
-
-@pytest.mark.parametrize("kind", ["noise", "another function"])
-def test_a_useless_size_does_little_harm(kind: str) -> None:
-    space = make_space(3, (0.1, 1.0))
-    rng = np.random.default_rng(0)
-    mixtures = space.mixtures.sample(36, rng)
+    mixtures = space.mixtures.spread(36, rng)
     scores = hill(mixtures)
-    scores[:24] = rng.normal(size=24) if kind == "noise" else np.sin(9 * mixtures[:24, 1])
+    spread = scores.std()
+    small = scores[:24]
+    scores[:24] = {
+        "like it": 2 * small - 5,
+        "reversed": -small,
+        "noise": rng.normal(size=24),
+        "another function": np.sin(9 * mixtures[:24, 1]),
+    }[kind]
+    scores += noise * spread * rng.normal(size=36)
     frame = make_frame(space, mixtures, [0] * 24 + [1] * 12, scores.tolist())
-    seen = Trials.from_frame(space, frame)
-    test = space.mixtures.sample(200, rng)
-    errors = [
-        np.abs(fit_coregional(space, trials).predict(test)[0] - hill(test)).mean()
-        for trials in (seen, seen.where(seen.fidelities == 1))
-    ]
-    # Twelve target trials find this function to 1e-4 alone, which leaves no ratio to hold on to.
-    assert errors[0] < 1.5 * errors[1] + 0.2 * hill(test).std()
+    return space, frame.assign(score_se=np.nan)
+
+
+SHARP = pytest.mark.xfail(
+    reason="128 draws from the prior hold one at most that fits trials of so little noise, "
+    "whatever its correlation"
+)
+
+
+@pytest.mark.parametrize("noise", [0.3, pytest.param(0.01, marks=SHARP)])
+@pytest.mark.parametrize(
+    ("kind", "low", "high"), [("like it", 0.5, 1.01), ("reversed", -1.01, -0.25)]
+)
+def test_correlation_with_the_target_is_learned(
+    kind: str, low: float, high: float, noise: float
+) -> None:
+    for seed in range(3):
+        assert low < correlation(fitted(*small_sizes(kind, seed, noise)))[0] < high
+
+
+@pytest.mark.parametrize(
+    ("kind", "noise"),
+    [
+        ("noise", 0.3),
+        ("reversed", 0.3),
+        pytest.param("reversed", 0.01, marks=SHARP),
+        pytest.param("another function", 0.3, marks=SHARP),
+    ],
+)
+def test_a_useless_size_does_little_harm(kind: str, noise: float) -> None:
+    found = []
+    for seed in range(5):
+        space, frame = small_sizes(kind, seed, noise)
+        seen = Trials.from_frame(space, frame)
+        test = space.mixtures.sample(200, np.random.default_rng(seed))
+        found.append(
+            [
+                np.corrcoef(fit(space, trials, SETTINGS).predict(test)[0], hill(test))[0, 1]
+                for trials in (seen, seen.where(seen.fidelities == 1))
+            ]
+        )
+    both, alone = np.mean(found, axis=0)
+    assert both > alone - 0.02
 
 
 def test_cheap_trials_teach_the_target() -> None:
     space = make_space(4)
     seen = Trials.from_frame(space, hill_frame(space, [0] * 30 + [2] * 4))
     test = space.mixtures.sample(200, np.random.default_rng(9))
-    mean, deviation = fit_coregional(space, seen).predict(test)
-    alone, _ = fit_coregional(space, seen.where(seen.fidelities == 2)).predict(test)
+    mean, deviation = fit(space, seen, SETTINGS).predict(test)
+    alone, _ = fit(space, seen.where(seen.fidelities == 2), SETTINGS).predict(test)
     truth = hill(test)
     assert np.corrcoef(mean, truth)[0, 1] > max(0.85, np.corrcoef(alone, truth)[0, 1] + 0.03)
     # Of 200 standardised errors, a calibrated model leaves about 0.3 % beyond 3.
     assert np.mean(np.abs(mean - truth) < 3 * deviation) > 0.9
 
 
-@pytest.mark.parametrize("fit", [fit_coregional, fit_multifidelity, fit_target])
-@pytest.mark.parametrize(("scale", "shift"), [(1e6, 0.0), (1e-6, -5e-5)])
-def test_predictions_follow_the_units_of_the_score(fit, scale: float, shift: float) -> None:
-    space = make_space(3)
-    frame = hill_frame(space, [2] * 8)
-    test = space.mixtures.sample(5, np.random.default_rng(0))
-    mean, deviation = fit(space, Trials.from_frame(space, frame)).predict(test)
-    frame["score"] = scale * frame["score"] + shift
-    frame["score_se"] *= scale
-    other, other_deviation = fit(space, Trials.from_frame(space, frame)).predict(test)
-    # The optimum of the hyperparameters is found to about 1e-3.
-    np.testing.assert_allclose((other - shift) / scale, mean, atol=5e-3)
-    np.testing.assert_allclose(other_deviation / scale, deviation, rtol=0.1)
-
-
 def test_before_the_first_target_trial_its_level_is_uncertain() -> None:
     space = make_space(3)
+    frame = hill_frame(space, [0] * 6 + [2])
     uniform = space.mixtures.uniform()[None]
-    for fidelities in ([0] * 2, [0] * 6, [0] * 4 + [1] * 2):
-        seen = Trials.from_frame(space, hill_frame(space, fidelities))
-        mean, deviation = fit_coregional(space, seen).predict(uniform)
-        # Of `hill_frame`: each size is lower by one than the next.
-        assert abs(mean[0] - hill(uniform)[0]) < 2 * deviation[0]
+    before, unsure = fitted(space, frame[:6]).predict(uniform)
+    after, sure = fitted(space, frame).predict(uniform)
+    # Of `hill_frame`: each size is lower by one than the next.
+    assert abs(before[0] + 2) < 0.3 and abs(after[0]) < 0.3
+    assert unsure[0] > 2 * sure[0]
 
 
-@pytest.mark.parametrize("fit", [fit_coregional, fit_multifidelity, fit_target])
-def test_believing_keeps_predictions_and_removes_uncertainty(fit) -> None:
-    space = make_space(3)
-    trials = Trials.from_frame(space, hill_frame(space, [2] * 8, pending=[6, 7]))
-    fitted = fit(space, trials.where(trials.observed))
-    pending = trials.where(~trials.observed)
-    before, uncertain = fitted.predict(trials.mixtures)
-    fitted.believe(pending)
-    after, certain = fitted.predict(trials.mixtures)
-    np.testing.assert_allclose(after, before, atol=1e-4)
-    assert np.all(certain[6:] < uncertain[6:])
-    fitted.believe(trials.where(np.zeros(8, dtype=bool)))
+def test_many_trials_are_weighed_by_some_and_conditioned_on_by_all() -> None:
+    space = make_space(4)
+    frame = hill_frame(space, [0] * 240 + [2] * 20)
+    model = fitted(space, frame)
+    assert model.parts[0].root.shape[1] == 260
+    test = space.mixtures.sample(200, np.random.default_rng(9))
+    assert np.corrcoef(model.predict(test)[0], hill(test))[0, 1] > 0.97
 
 
-def test_a_failed_fit_keeps_the_prior(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise ModelFittingError
-
-    monkeypatch.setattr(surrogate, "fit_gpytorch_mll", fail)
-    space = make_space(3)
-    fitted = fit_coregional(space, Trials.from_frame(space, hill_frame(space, [0, 1, 2, 2])))
-    mean, deviation = fitted.predict(space.mixtures.uniform()[None])
-    assert np.isfinite([*mean, *deviation]).all()
+def test_trials_far_beyond_the_space() -> None:
+    """Bounds set later leave a space in which the trials so far are a thousand units away."""
+    free = make_space(3)
+    centre = np.array([0.5, 0.3, 0.2])
+    bounds = dict(
+        zip(free.mixtures.domains, zip(centre - 1e-4, centre + 1e-4, strict=True), strict=True)
+    )
+    space = Space(MixtureSpace.from_bounds(free.mixtures.domains, bounds), free.fidelities)
+    model = fitted(space, hill_frame(free, [0] * 5 + [2] * 5))
+    assert np.isfinite(model.predict(space.mixtures.sample(5, np.random.default_rng(0)))).all()
