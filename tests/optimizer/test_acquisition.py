@@ -1,118 +1,183 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from scipy.integrate import quad
 from scipy.stats import norm
+from torch import Tensor
 
-from admire_pipeline.optimizer import PolicySettings, Trials, bayesian, make_policy, propose
-from admire_pipeline.optimizer.acquisition import (
-    MaxValueEntropy,
-    TargetMean,
-    information_gain,
-    sample_maxima,
+from admire_pipeline.optimizer import Space, Trials
+from admire_pipeline.optimizer.acquisition import KnowledgeGradient, Options, TargetMean
+from admire_pipeline.optimizer.surrogate import Surrogate, SurrogateSettings, fit
+from tests.optimizer.tables import hill_frame, make_pools, make_space, with_metrics
+
+SPACE, FRAME = with_metrics(
+    make_space(3), hill_frame(make_space(3), [0] * 8 + [1] * 3 + [2] * 3), {"a": 1.0, "b": -2.0}
 )
-from admire_pipeline.optimizer.search import maximise
-from admire_pipeline.optimizer.surrogate import Surrogate, fit_coregional
-from tests.optimizer.tables import hill_frame, make_space
+SEEN = Trials.from_frame(SPACE, FRAME)
+SURROGATE = fit(SPACE, SEEN, SurrogateSettings())
+POINTS = SPACE.mixtures.spread(40, np.random.default_rng(0))
+TESTS = torch.from_numpy(SPACE.mixtures.spread(5, np.random.default_rng(1)))
+
+# The maximum of straight lines has kinks: 24 nodes of Gauss-Hermite find its mean to about this.
+QUADRATURE = 0.1
 
 
-def gain(gap: float, correlation: float) -> float:
-    return information_gain(
-        torch.tensor(gap, dtype=torch.float64), torch.tensor(correlation, dtype=torch.float64)
-    ).item()
+def gain(surrogate: Surrogate, fidelity: int, options: Options, mixtures: Tensor) -> np.ndarray:
+    return KnowledgeGradient(surrogate, fidelity, options)(mixtures.unsqueeze(-2)).detach().numpy()
 
 
-def entropy_difference(gap: float, r: float) -> float:
-    """The definition: entropy of y less that of y given f <= gap, by adaptive quadrature."""
-
-    def term(y: float) -> float:
-        inner = norm.logcdf((gap - r * y) / np.sqrt(1 - r**2))
-        log_density = norm.logpdf(y) + inner - norm.logcdf(gap)
-        return -np.exp(log_density) * log_density
-
-    return 0.5 * np.log(2 * np.pi * np.e) - quad(term, -12, 12, limit=400, points=[gap / r])[0]
-
-
-@pytest.mark.parametrize("gap", [-2.0, 0.0, 0.7, 3.0])
-@pytest.mark.parametrize("correlation", [-0.6, 0.1, 0.5, 0.9, 0.99])
-def test_gain_is_the_entropy_difference(gap: float, correlation: float) -> None:
-    # The trapezoid rule is exact to 1e-8 but for the sharpest integrands.
-    expected = entropy_difference(gap, correlation)
-    assert gain(gap, correlation) == pytest.approx(expected, abs=1e-5)
-
-
-@pytest.mark.parametrize("gap", [0.0, 1.0, 2.0])
-def test_gain_tends_to_noiseless_max_value_entropy(gap: float) -> None:
-    # Wang and Jegelka 2017, equation 6; the correlation is capped at 0.995, hence 15 %.
-    hazard = norm.pdf(gap) / norm.cdf(gap)
-    expected = gap * hazard / 2 - norm.logcdf(gap)
-    assert gain(gap, 1.0) == pytest.approx(expected, rel=0.15)
-    assert gain(gap, 1.0) <= expected
-
-
-def test_gain_grows_with_correlation_and_vanishes_without() -> None:
-    gains = [gain(0.5, r) for r in (0.0, 0.2, 0.5, 0.8, 0.95)]
-    assert gains[0] == pytest.approx(0, abs=1e-9)
-    assert gains == sorted(gains)
-    assert gain(0.5, -0.5) == pytest.approx(gains[2], abs=1e-9)
-
-
-def test_gain_is_finite_with_gradients_anywhere() -> None:
-    gap = torch.tensor([-1e3, -4.0, 0.0, 40.0, 1e6], dtype=torch.float64, requires_grad=True)
-    r = torch.tensor([-1.0, 0.0, 1.0, 0.5, 1.0], dtype=torch.float64, requires_grad=True)
-    value = information_gain(gap, r)
-    value.sum().backward()
-    for tensor in (value, gap.grad, r.grad):
-        assert torch.isfinite(tensor).all()
-    assert (value >= 0).all()
-
-
-SPACE = make_space(3)
-SURROGATE = fit_coregional(
-    SPACE, Trials.from_frame(SPACE, hill_frame(SPACE, [0] * 8 + [1] * 3 + [2] * 3))
-)
-
-
-def test_maxima_lie_above_the_best_mean() -> None:
-    torch.manual_seed(0)
-    mixtures = torch.from_numpy(SPACE.mixtures.sample(200, np.random.default_rng(0)))
-    maxima = sample_maxima(SURROGATE, mixtures, 64)
-    best = TargetMean(SURROGATE)(mixtures.unsqueeze(-2)).max()
-    assert maxima.mean() > best
-    assert maxima.shape == (64,)
-
-
-def test_maxima_of_a_proposal_lie_above_the_climbed_mean(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With many domains no uniform draw comes near the maximum: a climb has to find it first."""
-    space = make_space(17)
-    frame = hill_frame(space, [0] * 40 + [1] * 10 + [2] * 10)
-    seen: dict[str, float] = {}
-
-    def spy(surrogate: Surrogate, mixtures: torch.Tensor, draws: int) -> torch.Tensor:
-        maxima = sample_maxima(surrogate, mixtures, 64)
-        ranking = maximise(TargetMean(surrogate), space.mixtures, mixtures.numpy())
-        seen["share below"] = (maxima < ranking.values[0]).double().mean().item()
-        return maxima[:draws]
-
-    monkeypatch.setattr(bayesian, "sample_maxima", spy)
-    propose(space, frame, make_policy("admire", PolicySettings(design_trials=1)), 0)
-    # Far from any trial the mean is at its highest, and half of the draws lie below it.
-    assert seen["share below"] < 0.5
+def test_the_target_mean_is_that_of_predictions() -> None:
+    many = torch.from_numpy(SPACE.mixtures.sample(300, np.random.default_rng(2)))
+    np.testing.assert_allclose(
+        TargetMean(SURROGATE)(many.unsqueeze(-2)), SURROGATE.predict(many.numpy())[0], rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("fidelity", [0, 1, 2])
-def test_entropy_has_finite_slopes_at_zero_weights(fidelity: int) -> None:
-    corner = torch.tensor([[[1.0, 0.0, 0.0]]], dtype=torch.float64, requires_grad=True)
-    maxima = torch.tensor([1.0, 2.0], dtype=torch.float64)
-    value = MaxValueEntropy(SURROGATE, fidelity, maxima)(corner)
-    value.sum().backward()
-    assert torch.isfinite(corner.grad).all()
+def test_gain_equals_monte_carlo(fidelity: int) -> None:
+    """Draw the scores of options and of the trial together, and regress on the trial."""
+    options = Options.everywhere(SURROGATE, POINTS)
+    rng = np.random.default_rng(0)
+    for mixture in TESTS:
+        trial = SURROGATE.moments(mixture[None], fidelity)
+        noise = SURROGATE.noise(fidelity)
+        variance = SURROGATE.covariance(trial, trial).item() + noise
+        slope = SURROGATE.covariance(options.moments, trial)[:, 0].numpy() / variance
+        scores = np.sqrt(variance) * rng.normal(size=40_000)
+        best = (options.moments.mean.numpy() + np.outer(scores, slope)).max(axis=1)
+        gains = best - options.moments.mean.max().item()
+        error = gains.std() / 200
+        assert gain(SURROGATE, fidelity, options, mixture[None])[0] == pytest.approx(
+            gains.mean(), rel=QUADRATURE, abs=5 * error + 1e-6
+        )
+
+
+@pytest.mark.parametrize("fidelity", [0, 2])
+def test_gain_equals_that_of_the_model_after_the_trial(fidelity: int) -> None:
+    """With one draw the next posterior is known exactly, for every outcome of the trial."""
+    frame = FRAME.drop(columns=["metric.a", "metric.b"])
+    space = replace(SPACE, objective={})
+    one = replace(SurrogateSettings(), averaged=False)
+    surrogate = fit(space, Trials.from_frame(space, frame), one)
+    options = Options.everywhere(surrogate, POINTS)
+    pending = hill_frame(space, [fidelity], seed=5, pending=[0])
+    trial = Trials.from_frame(space, pending)
+    believing = surrogate.believe(trial)
+    part = believing.parts[0]
+    outcomes = (np.arange(2000) + 0.5) / 2000
+    means = []
+    for outcome in norm.ppf(outcomes):
+        white = part.white.clone()
+        white[:, -1] = outcome * part.variance.sqrt()
+        then = replace(believing, parts=(replace(part, white=white),))
+        means.append(then.mean(torch.from_numpy(POINTS), 2).max().item())
+    expected = np.mean(means) - options.values.max().item()
+    found = gain(surrogate, fidelity, options, torch.from_numpy(trial.mixtures))[0]
+    assert found == pytest.approx(expected, rel=QUADRATURE)
+
+
+def slope_by_differences(f: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    step = 1e-6
+    moves = step * torch.eye(at.shape[-1], dtype=at.dtype)
+    return torch.stack([(f(at + m) - f(at - m)).detach().squeeze() / (2 * step) for m in moves])
+
+
+@pytest.mark.parametrize("fidelity", [None, 0, 2])
+def test_slopes_equal_finite_differences(fidelity: int | None) -> None:
+    options = Options.everywhere(SURROGATE, POINTS)
+    function: Callable[[Tensor], Tensor] = TargetMean(SURROGATE)
+    if fidelity is not None:
+        function = KnowledgeGradient(SURROGATE, fidelity, options)
+    for mixture in TESTS:
+        at = mixture[None, None].clone().requires_grad_()
+        function(at).sum().backward()
+        expected = slope_by_differences(function, mixture[None, None])
+        torch.testing.assert_close(at.grad.squeeze(), expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("fidelity", [0, 1, 2])
+def test_gain_has_finite_slopes_at_corners_and_on_trials(fidelity: int) -> None:
+    awkward = np.vstack([np.eye(3), SEEN.mixtures[:2], POINTS[:1]])
+    at = torch.from_numpy(awkward).unsqueeze(-2).requires_grad_()
+    options = Options.everywhere(SURROGATE, POINTS)
+    KnowledgeGradient(SURROGATE, fidelity, options)(at).sum().backward()
+    assert torch.isfinite(at.grad).all()
 
 
 def test_at_equal_cost_the_target_says_most() -> None:
-    mixtures = torch.from_numpy(SPACE.mixtures.sample(50, np.random.default_rng(1))).unsqueeze(-2)
-    maxima = torch.tensor([1.5], dtype=torch.float64)
-    values = [MaxValueEntropy(SURROGATE, m, maxima)(mixtures).max().item() for m in range(3)]
-    assert values[2] > max(values[:2])
+    options = Options.everywhere(SURROGATE, POINTS)
+    many = torch.from_numpy(SPACE.mixtures.sample(100, np.random.default_rng(1)))
+    values = [gain(SURROGATE, m, options, many) for m in range(3)]
+    assert (np.concatenate(values) >= 0).all()
+    assert values[2].max() > max(values[0].max(), values[1].max())
+
+
+def test_pending_trials_have_little_more_to_tell() -> None:
+    pending = Trials.from_frame(SPACE, hill_frame(SPACE, [2] * 3, seed=7, pending=[0, 1, 2]))
+    options = Options.everywhere(SURROGATE, POINTS)
+    believing = SURROGATE.believe(pending)
+    there = torch.from_numpy(pending.mixtures)
+    before = gain(SURROGATE, 2, options, there)
+    after = gain(believing, 2, Options.everywhere(believing, POINTS), there)
+    assert after.max() < 0.5 * before.max()
+
+
+def test_several_trials_together() -> None:
+    options = Options.everywhere(SURROGATE, POINTS)
+    torch.manual_seed(0)
+    function = KnowledgeGradient(SURROGATE, 0, options)
+    alone = gain(SURROGATE, 0, options, TESTS)
+    together = function.together(TESTS)
+    # Worth more than one of them, without the part that tells the draws apart.
+    assert together > 0.5 * alone.max()
+    doubled = function.together(torch.cat([TESTS, TESTS]))
+    assert np.isfinite(doubled) and doubled >= 0
+
+
+def test_one_trial_together_is_one_trial() -> None:
+    one = fit(SPACE, SEEN, replace(SurrogateSettings(), averaged=False))
+    options = Options.everywhere(one, POINTS)
+    torch.manual_seed(0)
+    function = KnowledgeGradient(one, 2, options)
+    found = np.mean([function.together(TESTS[:1]) for _ in range(60)])
+    assert found == pytest.approx(gain(one, 2, options, TESTS[:1])[0], rel=0.05)
+
+
+def pool_case() -> tuple[Space, Surrogate, np.ndarray]:
+    space = make_pools(SPACE, (20, 15, 10))
+    scores = np.full(10, np.nan)
+    return space, fit(space, SEEN, SurrogateSettings()), scores
+
+
+def test_in_a_pool_a_score_that_is_known_is_what_counts() -> None:
+    space, surrogate, scores = pool_case()
+    pool = space.pools[-1]
+    free = Options.of_pool(surrogate, pool, scores)
+    np.testing.assert_allclose(free.values, surrogate.predict(pool)[0])
+    assert free.open.tolist() == [1] * 10
+    scores[3] = 99.0
+    known = Options.of_pool(surrogate, pool, scores)
+    assert known.values[3] == 99 and known.open.tolist() == [1] * 3 + [0] + [1] * 6
+    # Nothing can beat it, so no trial brings anything.
+    for fidelity in range(3):
+        assert gain(surrogate, fidelity, known, torch.from_numpy(pool)).max() < 1e-6
+
+
+def test_in_a_pool_a_trial_settles_the_value_noise_and_all() -> None:
+    """Beside a known score, the gain of trying an option is its expected improvement."""
+    space, surrogate, scores = pool_case()
+    pool = space.pools[-1][:2]
+    mean, deviation = surrogate.predict(pool)
+    scores = np.array([mean[1] + 0.3 * deviation[1], np.nan])
+    options = Options.of_pool(surrogate, pool, scores)
+    spread = np.sqrt(deviation[1] ** 2 + surrogate.noise(2))
+    z = (mean[1] - scores[0]) / spread
+    expected = spread * (z * norm.cdf(z) + norm.pdf(z))
+    found = gain(surrogate, 2, options, torch.from_numpy(pool[1:]))[0]
+    assert found == pytest.approx(expected, rel=QUADRATURE)
+    # At a smaller size the same mixture settles nothing.
+    assert gain(surrogate, 1, options, torch.from_numpy(pool[1:]))[0] < found

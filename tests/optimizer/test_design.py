@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from admire_pipeline.optimizer import Proposal, Space, make_policy, propose
-from tests.optimizer.tables import make_frame, make_space
+from admire_pipeline.optimizer import Proposal, Space, Trials, make_policy, propose
+from admire_pipeline.optimizer.design import PROOF, open_fidelities
+from tests.optimizer.tables import hill_frame, make_frame, make_space
 
 
 def run_design(space: Space, policy: str, number: int, seed: int = 0) -> list[Proposal]:
@@ -26,15 +29,71 @@ def as_frame(space: Space, made: list[Proposal]) -> pd.DataFrame:
     return make_frame(space, mixtures, fidelities, [0.0] * len(made), pending=every)
 
 
-def test_the_design_spreads_over_sizes_and_repeats_mixtures() -> None:
+def sizes(made: list[Proposal]) -> list[int]:
+    return [int(proposal.fidelity[-1]) for proposal in made]
+
+
+def opened(space: Space, tried: Sequence[int]) -> list[int]:
+    frame = hill_frame(space, tried, pending=range(len(tried)))
+    return open_fidelities(space, Trials.from_frame(space, frame))
+
+
+def test_sizes_that_are_next_to_free_come_first_as_far_as_the_credit_goes() -> None:
+    # Four domains; a tenth of the target's cost pays for ten trials of the smallest size.
+    space = make_space(4, (0.01, 0.06, 1.0))
+    assert opened(space, []) == [0, 1]
+    assert opened(space, [0] * 4) == [0, 1]
+    assert opened(space, [0] * 5) == [0]
+    assert opened(space, [1]) == [0]
+    assert opened(space, [0] * 9) == [0]
+    # The credit is spent: the target has to show what they are worth.
+    assert opened(space, [0] * 10) == [2]
+    assert opened(space, [0] * 10 + [2]) == [2]
+    assert opened(space, [0] * 10 + [2] * PROOF) == [0, 1, 2]
+    # From then on they are open whatever they cost, and also where the target came first.
+    assert opened(space, [0] * 50 + [2] * PROOF) == [0, 1, 2]
+    assert opened(space, [2] * PROOF) == [0, 1, 2]
+    # A trial of the target does not touch the credit.
+    assert opened(space, [2]) == [0, 1]
+
+
+def test_sizes_that_are_not_free_wait_for_the_target() -> None:
+    for space in (make_space(4, (0.2, 1.0)), make_space(11, (0.01, 1.0))):
+        assert opened(space, []) == [1]
+        assert opened(space, [1]) == [1]
+        assert opened(space, [1, 1]) == [0, 1]
+    # Just enough for as many trials as there are domains, round-off aside.
+    assert opened(make_space(10, (0.01, 1.0)), []) == [0]
+
+
+def test_a_lone_target_and_a_target_that_is_cheaper_are_fine() -> None:
+    assert opened(make_space(3, (1.0,)), []) == [0]
+    assert opened(make_space(3, (2.0, 1.0)), []) == [1]
+
+
+def test_the_unit_of_cost_does_not_matter() -> None:
+    for tried in ([], [0] * 9, [0] * 10):
+        one, other = make_space(4, (0.01, 0.06, 1.0)), make_space(4, (7e3, 42e3, 7e5))
+        assert opened(one, tried) == opened(other, tried)
+
+
+def test_the_target_comes_first_and_then_the_same_mixtures_at_the_smallest_size() -> None:
     space = make_space(4)
     made = run_design(space, "admire", 6)
-    assert [p.fidelity[-1] for p in made] == ["0", "0", "2", "0", "1", "0"]
+    assert sizes(made) == [2, 2, 0, 0, 0, 0]
     assert {p.phase for p in made} == {"design"}
     np.testing.assert_array_equal(made[0].mixture, space.mixtures.uniform())
-    np.testing.assert_array_equal(made[2].mixture, made[0].mixture)
-    np.testing.assert_array_equal(made[4].mixture, made[1].mixture)
-    assert made[4].cost == space.fidelities[1].cost
+    for i in range(PROOF):
+        np.testing.assert_array_equal(made[PROOF + i].mixture, made[i].mixture)
+    assert made[3].cost == space.fidelities[0].cost
+
+
+def test_where_the_smallest_size_is_next_to_free_it_comes_first() -> None:
+    space = make_space(3, (0.02, 0.3, 1.0))
+    made = run_design(space, "admire", 9)
+    assert sizes(made) == [0] * 5 + [2] * PROOF + [0] * 2
+    for i in range(PROOF):
+        np.testing.assert_array_equal(made[5 + i].mixture, made[i].mixture)
 
 
 @pytest.mark.parametrize("costs", [(1.0,), (0.1, 1.0), (0.1, 0.2, 0.4, 0.8, 1.0)])
@@ -53,17 +112,6 @@ def test_a_restart_gives_the_same_design_and_another_seed_another() -> None:
     assert np.abs(first[1].mixture - other[1].mixture).max() > 1e-3
 
 
-def test_seven_sizes_each_repeat_a_mixture_of_the_smallest() -> None:
-    space = make_space(4, (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0))
-    made = run_design(space, "admire", 9)
-    assert {p.fidelity for p in made} == {f"size{i}" for i in range(7)}
-    tried: set[tuple[float, ...]] = set()
-    for proposal in made:
-        if proposal.fidelity == "size0":
-            tried.add(tuple(proposal.mixture))
-        assert tuple(proposal.mixture) in tried
-
-
 def test_a_point_that_left_the_table_comes_again() -> None:
     space = make_space(4)
     made = run_design(space, "admire", 5)
@@ -79,8 +127,9 @@ def test_the_design_goes_on_while_nothing_is_observed() -> None:
     assert len({(p.fidelity, *p.mixture.round(6)) for p in made}) == 9
 
 
-def test_target_only_design_stays_at_the_target() -> None:
+@pytest.mark.parametrize("policy", ["admire-bo", "admire-target"])
+def test_target_only_designs_stay_at_the_target(policy: str) -> None:
     space = make_space(4)
-    made = run_design(space, "admire-bo", 6)
+    made = run_design(space, policy, 6)
     assert {p.fidelity for p in made} == {space.target.name}
     assert len({tuple(p.mixture.round(6)) for p in made}) == 6
