@@ -2,29 +2,38 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from admire_pipeline.mixture import MixtureSpace
 from admire_pipeline.optimizer import (
     POLICIES,
     PolicySettings,
     Space,
+    Trials,
     bayesian,
     make_policy,
     propose,
     recommend,
 )
 from admire_pipeline.optimizer.acquisition import TargetMean
+from admire_pipeline.optimizer.policy import NothingToPropose
+from admire_pipeline.optimizer.search import maximise
 from admire_pipeline.optimizer.surrogate import Surrogate
 from admire_pipeline.optimizer.trials import SAME_MIXTURE
-from tests.optimizer.tables import hill, hill_frame, make_frame, make_space
+from tests.optimizer.tables import (
+    hill,
+    hill_frame,
+    make_frame,
+    make_pools,
+    make_space,
+    with_metrics,
+)
 
 SEARCH = PolicySettings(design_trials=1)
 
@@ -105,24 +114,6 @@ def test_a_single_feasible_mixture(name: str) -> None:
     check(space, frame, name)
 
 
-@given(
-    domains=st.integers(2, 8),
-    fidelities=st.lists(st.integers(0, 2), min_size=1, max_size=8),
-    waiting=st.integers(0, 3),
-    factor=st.sampled_from([1e-6, 1.0, 1e6]),
-    seed=st.integers(0, 100),
-)
-@settings(max_examples=2, deadline=None, derandomize=True)
-def test_any_history(
-    domains: int, fidelities: list[int], waiting: int, factor: float, seed: int
-) -> None:
-    space = make_space(domains)
-    pending = range(max(0, len(fidelities) - waiting), len(fidelities))
-    frame = hill_frame(space, fidelities, seed, pending)
-    frame["score"] *= factor
-    check(space, frame, "admire", seed)
-
-
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_seed_decides_and_global_random_states_stay(name: str) -> None:
     space = make_space(3)
@@ -160,17 +151,99 @@ def test_pending_trials_are_not_proposed_again(name: str) -> None:
 
 def test_a_tried_mixture_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     # The greedy acquisition function is greatest at the first corner, which was tried.
-    def greedy(_: object, space: Space, surrogate: Surrogate, __: np.ndarray) -> Iterator[object]:
-        yield 1, TargetMean(surrogate), 1.0
+    def greedy(
+        _: object, space: Space, trials: Trials, surrogate: Surrogate, *__: object
+    ) -> Iterator[object]:
+        corners = np.vstack([np.eye(2), space.mixtures.sample(50, np.random.default_rng(0))])
+        yield 1, None, maximise(TargetMean(surrogate), space.mixtures, corners)
 
-    monkeypatch.setattr(bayesian.Admire, "acquisitions", greedy)
+    monkeypatch.setattr(bayesian.Admire, "_climb", greedy)
     space = make_space(2, (0.1, 1.0))
     first = np.array([1.0, 0.0, 0.5, 1.0, 0.5, 0.0])
     frame = make_frame(
         space, np.column_stack([first, 1 - first]), [0, 0, 0, 1, 1, 1], first.tolist()
     )
-    proposal = propose(space, frame, make_policy("admire", SEARCH), 0)
+    proposal = propose(space, frame, bayesian.Admire(SEARCH, batches=False), 0)
     assert 0.9 < proposal.mixture[0] < 0.9995
+
+
+@pytest.mark.parametrize("name", ["admire", "admire-target", "random"])
+def test_a_pool_is_used_up_row_by_row(name: str) -> None:
+    space = make_pools(make_space(3), (5, 4, 6))
+    space, frame = with_metrics(space, hill_frame(space, [2]), {"a": 1.0, "b": 1.0})
+    frame = frame[:0]
+    policy = make_policy(name)
+    rng = np.random.default_rng(0)
+    tried: dict[str, list[bytes]] = {fidelity.name: [] for fidelity in space.fidelities}
+    rows = 15 if name == "admire" else 6
+    for number in range(rows):
+        proposal = propose(space, frame, policy, 0)
+        pool = space.pools[int(proposal.fidelity[-1])]
+        # Bit for bit one of its rows, and none that was tried, whatever came of it.
+        assert proposal.mixture.tobytes() in {row.tobytes() for row in pool}
+        assert proposal.mixture.tobytes() not in tried[proposal.fidelity]
+        tried[proposal.fidelity].append(proposal.mixture.tobytes())
+        status = ["observed", "observed", "pending", "failed"][number % 4]
+        metrics = hill(proposal.mixture[None])[0] + 0.01 * rng.normal(size=2)
+        row: dict[str, object] = {
+            "trial": f"p{number}",
+            "fidelity": proposal.fidelity,
+            "status": status,
+            "score": metrics.sum() if status == "observed" else np.nan,
+            "metric.a": metrics[0] if status == "observed" else np.nan,
+            "metric.b": metrics[1] if status == "observed" else np.nan,
+        }
+        row |= {f"mixture.d{k}": weight for k, weight in enumerate(proposal.mixture)}
+        frame = pd.concat([frame, pd.DataFrame([row])], ignore_index=True)
+        recommendation = recommend(space, frame, policy, 0)
+        if recommendation is not None:
+            final = {row.tobytes() for row in space.pools[-1]}
+            assert recommendation.mixture.tobytes() in final
+    with pytest.raises(NothingToPropose):
+        propose(space, frame, policy, 0)
+    if name != "admire":
+        assert {len(each) for each in list(tried.values())[:-1]} == {0}
+
+
+def test_in_a_pool_the_score_of_a_run_is_what_counts() -> None:
+    """The best run stands out from all that is like it: only its own score tells."""
+    space = make_pools(make_space(3), (4, 4, 12))
+    pool = space.pools[-1]
+    scores = np.zeros(8)
+    scores[5] = 1.0
+    frame = make_frame(space, pool[:8], [2] * 8, scores.tolist())
+    recommendation = recommend(space, frame, make_policy("admire"), 0)
+    assert recommendation is not None
+    np.testing.assert_array_equal(recommendation.mixture, pool[5])
+    assert recommendation.trial == "t5"
+    # The same at a smaller size is no more than evidence.
+    smaller = replace(space, pools=(pool, pool, pool))
+    frame["fidelity"] = "size1"
+    recommendation = recommend(smaller, frame, make_policy("admire"), 0)
+    assert recommendation is not None and recommendation.score_mean < 0.9
+
+
+@pytest.mark.parametrize("pools", [False, True])
+def test_the_target_alone_is_all_that_admire_target_knows(pools: bool) -> None:
+    space = make_space(3)
+    both = hill_frame(space, [0] * 5 + [1] * 2 + [2] * 4)
+    if pools:
+        weights = [f"mixture.d{k}" for k in range(3)]
+        own = both[weights].to_numpy()
+        more = space.mixtures.spread(8, np.random.default_rng(3))
+        space = replace(space, pools=tuple(np.vstack([own, more]) for _ in range(3)))
+    policy = make_policy("admire-target", SEARCH)
+    alone = both[7:].reset_index(drop=True)
+    for frame in (both, alone):
+        proposal = propose(space, frame, policy, 0)
+        assert proposal.fidelity == "size2"
+        assert proposal.based_on == ("t7", "t8", "t9", "t10")
+    one, other = propose(space, both, policy, 0), propose(space, alone, policy, 0)
+    np.testing.assert_array_equal(one.mixture, other.mixture)
+    first, second = recommend(space, both, policy, 0), recommend(space, alone, policy, 0)
+    np.testing.assert_array_equal(first.mixture, second.mixture)
+    assert recommend(space, both[:7], policy, 0) is None
+    assert propose(space, both[:7], policy, 0).phase == "design"
 
 
 def test_bo_uses_only_the_target_and_waits_for_it() -> None:
@@ -268,7 +341,9 @@ def test_failed_trials_tell_nothing_and_are_not_tried_again(
     )
     # What was not observed, and will not be, removes no uncertainty.
     believed: list[tuple[str, ...]] = []
-    monkeypatch.setattr(Surrogate, "believe", lambda _, trials: believed.append(trials.names))
+    monkeypatch.setattr(
+        Surrogate, "believe", lambda self, trials: believed.append(trials.names) or self
+    )
     propose(space, failed.assign(status=["pending", *failed["status"][1:]]), policy, 0)
     assert believed == [("t0",)]
 
