@@ -15,7 +15,7 @@ from admire_pipeline.optimizer.hyperparameters import Hyperparameters, draw_hype
 from admire_pipeline.optimizer.numerics import one_thread
 from admire_pipeline.optimizer.space import Space
 from admire_pipeline.optimizer.standardise import standardise
-from admire_pipeline.optimizer.trials import Trials
+from admire_pipeline.optimizer.trials import SAME_MIXTURE, Trials
 
 # The square root has no slope at 0; a weight below this is as good as 0.
 _EMBEDDING_FLOOR = 1e-4
@@ -75,8 +75,9 @@ class Embedding:
         raw = cls(roots, torch.zeros(len(space.mixtures), dtype=torch.float64), 1.0, 1.0)
         points = raw(torch.from_numpy(mixtures))
         centre = points.mean(dim=0)
-        # Where the bounds leave one mixture, any unit will do.
-        unit = float((points - centre).square().sum(dim=1).mean().sqrt()) or 1.0
+        unit = float((points - centre).square().sum(dim=1).mean().sqrt())
+        # Where the bounds leave hardly more than one mixture, trials beyond them stay in reach.
+        unit = max(unit, SAME_MIXTURE)
         distance = float(torch.pdist(points).median()) / unit if len(points) > 1 else 0.0
         return cls(roots, centre, unit, distance or 1.0)
 
