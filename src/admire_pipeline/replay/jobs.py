@@ -18,7 +18,7 @@ from admire_pipeline.replay import policies
 from admire_pipeline.replay.campaign import replay
 from admire_pipeline.replay.code import fingerprint, table_hash
 from admire_pipeline.replay.problem import PoolProblem, Problem
-from admire_pipeline.replay.synthetic import KINDS, PREFIX, made_up_table
+from admire_pipeline.replay.synthetic import made_up_table
 from admire_pipeline.replay.table import RunTable
 
 COLUMNS = (
@@ -70,6 +70,7 @@ class Plan:
         folder: Where the jobs' files go, in ``jobs/``.
         cache: Folder of what the simulators are fitted to, shared between benchmarks.
         max_trials: The most trials of a campaign; None: as many as the budget pays for.
+        made_up: Kind of the made-up table, where pools of another one are replayed with each seed.
         settings: Settings of the policies.
     """
 
@@ -82,6 +83,7 @@ class Plan:
     folder: Path
     cache: Path
     max_trials: int | None = None
+    made_up: str | None = None
     settings: PolicySettings = field(default_factory=PolicySettings)
 
     def jobs(self) -> list[Job]:
@@ -99,11 +101,14 @@ class Plan:
             from admire_pipeline.replay.simulator import SimulatorProblem
 
             return SimulatorProblem(self.table, job.objective, job.seed, self.cache)
-        kind = self.table.name.removeprefix(PREFIX)
-        if self.table.name.startswith(PREFIX) and kind in KINDS:
-            # Another table with each seed: one alone says more of itself than of a policy.
-            return PoolProblem(made_up_table(kind, seed=job.seed), job.objective)
-        return PoolProblem(self.table, job.objective)
+        return PoolProblem(self.table_of(job), job.objective)
+
+    def table_of(self, job: Job) -> RunTable:
+        """The runs that a job replays."""
+        if self.made_up is None or self.problem != "pool":
+            return self.table
+        # Another table with each seed: one alone says more of itself than of a policy.
+        return made_up_table(self.made_up, seed=job.seed)
 
     def make_policy(self, name: str, problem: Problem) -> Policy:
         """A policy for a problem."""
@@ -113,7 +118,7 @@ class Plan:
         """The file of a job; its name says all that decides the result, but for the code."""
         decisive = {
             **asdict(job),
-            "table": table_hash(self.table),
+            "table": table_hash(self.table_of(job)),
             "problem": self.problem,
             "budget": self.budget,
             "max_trials": self.max_trials,

@@ -82,6 +82,7 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
     from admire_pipeline.replay import policies
     from admire_pipeline.replay.jobs import Plan
     from admire_pipeline.replay.problem import PoolProblem, objective_weights
+    from admire_pipeline.replay.synthetic import PREFIX
 
     known = tuple(table.objectives())
     objectives = settings.objectives or (known[:QUICK_OBJECTIVES] if settings.quick else known)
@@ -112,6 +113,7 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
         folder=project / (settings.out or REPORTS / name),
         cache=project / CACHE,
         max_trials=settings.max_trials,
+        made_up=settings.table.removeprefix(PREFIX) if settings.table in MADE_UP else None,
     )
 
 
