@@ -79,5 +79,25 @@ def draw_hyperparameters(count: int, fidelities: int, *, one_noise: bool) -> Hyp
     )
 
 
+def cross(bases: Hyperparameters, others: Hyperparameters) -> Hyperparameters:
+    """Return every draw of ``bases`` with the covariances between fidelities of every other one.
+
+    Args:
+        bases: ``S`` draws.
+        others: ``R`` draws.
+
+    Returns:
+        ``S R`` draws; as the prior of both parts is a product, all are as probable before the
+        trials.
+    """
+    count = len(others)
+    return Hyperparameters(
+        linear=bases.linear.repeat_interleave(count),
+        lengthscale=bases.lengthscale.repeat_interleave(count),
+        noise=bases.noise.repeat_interleave(count, dim=0),
+        coregion=others.coregion.repeat(len(bases), 1, 1),
+    )
+
+
 def _scaled(normal: Tensor, prior: tuple[float, float]) -> Tensor:
     return prior[0] + prior[1] * normal

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from admire_pipeline.optimizer.hyperparameters import Hyperparameters, draw_hyperparameters
+from admire_pipeline.optimizer.hyperparameters import Hyperparameters, cross, draw_hyperparameters
 from admire_pipeline.optimizer.numerics import one_thread
 from admire_pipeline.optimizer.space import Space
 from admire_pipeline.optimizer.standardise import standardise
@@ -23,6 +23,8 @@ _REFERENCE = 256  # mixtures that show how large the space is
 _DRAWS = 128
 _KEPT = 32  # draws that carry nearly all of the posterior
 _LEAST_PROBABILITY = 1e-2
+_FEW = 16  # effective draws, below which ...
+_BASES, _CROSSED = 8, 16  # ... so many of the best are crossed with so many correlations
 _EVIDENCE_TRIALS = 200  # enough to tell good hyperparameters from bad ones
 _CHUNK = 8  # draws whose covariances are made at once: they stay in the cache
 # The level of a fidelity is known to about three spreads of its metrics before the first trial.
@@ -343,6 +345,13 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
         data.append(chosen)
     probabilities = [_probabilities(draws, part, settings.averaged) for part in data]
     together = torch.cat(probabilities, dim=1)
+    if settings.averaged and count > 1 and float(_effective(together)) < _FEW:
+        # Many trials of one size single a draw out for what it says of that size, and would take
+        # its correlations with the other sizes, of which they tell nothing, along with it.
+        best = together.sum(dim=1).argsort(descending=True, stable=True)[:_BASES]
+        draws = cross(draws[best], draw_hyperparameters(_CROSSED, count, one_noise=False))
+        probabilities = [_probabilities(draws, part, settings.averaged) for part in data]
+        together = torch.cat(probabilities, dim=1)
     likely = (together >= _LEAST_PROBABILITY * together.amax(dim=0)).any(dim=1).nonzero()[:, 0]
     likely = likely[together[likely].sum(dim=1).argsort(descending=True, stable=True)[:_KEPT]]
     draws = draws[likely]
@@ -421,6 +430,11 @@ class _Data:
             values=self.values[rows],
             evaluation=self.evaluation[rows],
         )
+
+
+def _effective(probabilities: Tensor) -> Tensor:
+    """Return the effective number of draws of posterior probabilities (``S x P``), all metrics."""
+    return 1 / probabilities.mean(dim=1).square().sum()
 
 
 def _outputs(
