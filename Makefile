@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help run ui test lint types unit throughput campaign speed benchmark benchmark-quick lock clean
+.PHONY: help run ui test lint types unit throughput campaign speed benchmark ablation benchmark-quick lock clean
 .DEFAULT_GOAL := help
 
 help:           ## show this list
@@ -57,6 +57,16 @@ benchmark: $(STAMP) ## all policies on all tables, hours (docs/benchmark.md); pr
 		--params benchmark.max_trials=150 --out data/08_reporting/benchmark/pile-zero-shot
 	$(BENCHMARK) --table pile --policies $(COMPARE) --budget 2
 	$(BENCHMARK) --table tulu --policies zero-shot,$(COMPARE) --budget 15
+
+# Chosen by, so not the seeds that are reported.
+ABLATED = raw-weights score-alone most-probable one-noise single-trials no-proof
+ablation: $(STAMP) ## our policy with each of its choices taken back in turn (docs/optimizer.md)
+	for table in made-up-transfer made-up-noise made-up-reversed tulu pile; do \
+		$(BIN)/kedro admire benchmark --table $$table --seeds 0-4 \
+			--out data/08_reporting/benchmark/ablation/$$table \
+			--budget $$(test $$table = pile && echo 1 || echo 15) \
+			--policies admire,admire-target$(foreach choice,$(ABLATED),,admire-$(choice)) || exit; \
+	done
 
 benchmark-quick: $(STAMP) ## a look at the policies within 5 minutes
 	$(BIN)/kedro admire benchmark --table tulu --quick

@@ -36,7 +36,7 @@ class SearchSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     policy: str
-    """`admire` (our default), `admire-mfbo`, `admire-bo` (target only) or `random`."""
+    """`admire` (our default), `admire-target`, `admire-mfbo`, `admire-bo` or `random`."""
     design_trials: int = Field(gt=0)
     """Trials of the set-up phase: a small space-filling design, spread over the fidelities."""
     bounds: dict[str, Bounds] = Field(default_factory=dict)
