@@ -133,3 +133,19 @@ def test_target_only_designs_stay_at_the_target(policy: str) -> None:
     made = run_design(space, policy, 6)
     assert {p.fidelity for p in made} == {space.target.name}
     assert len({tuple(p.mixture.round(6)) for p in made}) == 6
+
+
+def test_a_small_pool_that_is_used_up_leaves_the_target() -> None:
+    """Its credit is not spent, and nothing is left to spend it on."""
+    simplex = make_space(3, (0.001, 1.0))
+    rows = simplex.mixtures.sample(3, np.random.default_rng(0))
+    space = Space(simplex.mixtures, simplex.fidelities, (rows, rows))
+    made: list[Proposal] = []
+    scores: list[float] = []
+    for _ in range(6):
+        frame = as_frame(space, made)
+        if made:
+            frame["status"], frame["score"] = "observed", scores
+        made.append(propose(space, frame, make_policy("admire"), 0))
+        scores.append(float(made[-1].mixture[0]))
+    assert sizes(made) == [0, 0, 0, 1, 1, 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from admire_pipeline.optimizer.pool import untried
 from admire_pipeline.optimizer.space import Space
 from admire_pipeline.optimizer.trials import Trials
 
@@ -31,7 +32,10 @@ def open_fidelities(space: Space, trials: Trials) -> list[int]:
         return list(range(target + 1))
     costs = np.array([fidelity.cost for fidelity in space.fidelities])
     left = _credit(space) - costs[trials.fidelities[trials.fidelities < target]].sum()
-    return [size for size in range(target) if costs[size] <= left * (1 + 1e-9)] or [target]
+    affordable = [size for size in range(target) if costs[size] <= left * (1 + 1e-9)]
+    if space.pools:
+        affordable = [size for size in affordable if len(untried(space, trials, size))]
+    return affordable or [target]
 
 
 def next_design_point(
