@@ -92,6 +92,8 @@ def test_the_posterior_is_the_average_over_dense_gps(
 ) -> None:
     monkeypatch.setattr(surrogate, "_KEPT", DRAWS)
     monkeypatch.setattr(surrogate, "_LEAST_PROBABILITY", 0.0)
+    # Plain draws from the prior, none of them crossed.
+    monkeypatch.setattr(surrogate, "_FEW", 0)
     space, frame = with_metrics(*two_sizes(), OBJECTIVE)
     if lacking:
         # Two metrics are known of some trials each: together they tell apart three sets of trials.
@@ -292,13 +294,13 @@ def small_sizes(kind: str, seed: int, noise: float) -> tuple[Space, pd.DataFrame
     return space, frame.assign(score_se=np.nan)
 
 
-SHARP = pytest.mark.xfail(
-    reason="128 draws from the prior hold one at most that fits trials of so little noise, "
-    "whatever its correlation"
+HARM = pytest.mark.xfail(
+    reason="a size that has structure of its own is believed too much; draws from the posterior "
+    "itself, tried once in place of those from the prior, narrowed the gap but did not close it"
 )
 
 
-@pytest.mark.parametrize("noise", [0.3, pytest.param(0.01, marks=SHARP)])
+@pytest.mark.parametrize("noise", [0.3, 0.01])
 @pytest.mark.parametrize(
     ("kind", "low", "high"), [("like it", 0.5, 1.01), ("reversed", -1.01, -0.25)]
 )
@@ -314,8 +316,8 @@ def test_correlation_with_the_target_is_learned(
     [
         ("noise", 0.3),
         ("reversed", 0.3),
-        pytest.param("reversed", 0.01, marks=SHARP),
-        pytest.param("another function", 0.3, marks=SHARP),
+        ("reversed", 0.01),
+        pytest.param("another function", 0.3, marks=HARM),
     ],
 )
 def test_a_useless_size_does_little_harm(kind: str, noise: float) -> None:
