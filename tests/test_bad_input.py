@@ -293,7 +293,7 @@ def test_changed_recipe_ends_any_stage_before_it_begins(project: Project, stage:
     project.set("parameters.yml", "objective.weights", {"bits_per_byte.letters": 1})
     result = project.kedro("run", f"--pipelines={stage}")
     assert result.exit_code == 1
-    assert "Error: campaign.name: its trial trial-001-nano was made with" in result.output
+    assert "Error: campaign.name: its trial trial-001-small was made with" in result.output
     (run,) = project.runs()
     assert "score" not in run.data.metrics
     project.set("parameters.yml", "objective.weights", None)
@@ -305,7 +305,7 @@ def test_changed_recipe_ends_any_stage_before_it_begins(project: Project, stage:
 def test_trials_can_be_given_up_whatever_else_is_wrong(project: Project) -> None:
     assert project.kedro("run", "--pipelines=proposal").exit_code == 0
     project.set("parameters.yml", "fidelities.nano.cost", -1)
-    assert project.kedro("admire", "abandon").output == "trial-001-nano is given up\n"
+    assert project.kedro("admire", "abandon").output == "trial-001-small is given up\n"
 
 
 def test_unreachable_server(project: Project) -> None:
@@ -319,7 +319,7 @@ def test_unreachable_server(project: Project) -> None:
 
 def test_score_that_is_no_number(project: Project) -> None:
     """A learning rate of 1e30 makes every weight infinite: the trial fails and keeps its cost."""
-    project.set("parameters.yml", "fidelities.nano.training.learning_rate", 1e30)
+    project.set("parameters.yml", "fidelities.small.training.learning_rate", 1e30)
     project.set("parameters.yml", "fidelities.small.training.learning_rate", 1e30)
     result = project.kedro("run", "--pipelines=admire_step")
     assert result.exit_code == 1
@@ -349,7 +349,7 @@ def test_evaluation_that_is_no_number(project: Project) -> None:
 
 
 def test_failed_trial_is_not_proposed_again(project: Project) -> None:
-    project.set("parameters.yml", "fidelities.nano.training.learning_rate", 1e30)
+    project.set("parameters.yml", "fidelities.small.training.learning_rate", 1e30)
     project.set("parameters.yml", "fidelities.small.training.learning_rate", 1e30)
     for _ in range(2):
         assert project.kedro("run", "--pipelines=admire_step").exit_code == 1
@@ -391,9 +391,9 @@ def test_text_changed_under_an_open_trial(project: Project) -> None:
     result = project.kedro("run", "--pipelines=admire_step")
     assert result.exit_code == 1
     assert (
-        "Error: campaign.name: its trial trial-001-nano was made with other text" in result.output
+        "Error: campaign.name: its trial trial-001-small was made with other text" in result.output
     )
-    assert project.kedro("admire", "abandon").output == "trial-001-nano is given up\n"
+    assert project.kedro("admire", "abandon").output == "trial-001-small is given up\n"
     (run,) = project.runs()
     assert run.info.status == "FAILED"
     assert project.kedro("run", "--pipelines=admire_step").exit_code == 0

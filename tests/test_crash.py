@@ -115,7 +115,7 @@ def test_interrupt_leaves_a_resumable_trial(slow_training: Project, number: int)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Traceback" not in output, output
-    assert "trial-001-nano: interrupted; the same command finishes it" in output
+    assert "trial-001-small: interrupted; the same command finishes it" in output
     (run,) = project.runs()
     assert run.info.status == "KILLED" and run.data.tags["admire.resumable"] == "true"
     result = project.kedro(*STEP)
