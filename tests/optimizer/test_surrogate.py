@@ -162,7 +162,6 @@ def test_roots_and_weights_as_inputs() -> None:
         points = embed(torch.from_numpy(space.mixtures.sample(4000, np.random.default_rng(1))))
         assert points.square().sum(dim=1).mean() == pytest.approx(1, abs=0.1)
         assert points.mean(dim=0).abs().max() < 0.1
-        assert 0.5 < embed.distance < 2
         raw = corner.sqrt() if roots else corner
         np.testing.assert_allclose(embed(corner), (raw - embed.centre) / embed.unit, atol=0.03)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 # deviation of a normal prior. They are weak on purpose, as users bring tables of every kind, and
 # predictions on two published tables hardly depend on them (`docs/optimizer.md`).
 _LINEAR_LOGIT = (0.0, 1.5)  # share of the variance that is linear in the embedded mixture
-_LOG_LENGTHSCALE = (-0.5, 0.5)  # in typical distances between mixtures
+_LOG_LENGTHSCALE = (-0.5, 0.5)  # in root mean square distances from the space's centre
 _LOG_NOISE = (-1.5, 1.5)  # variance
 _LOG_SPREAD = (0.0, 0.3)  # of each size, a correction of the standardisation
 # Entry below the diagonal of the triangle of correlations: with the size next to the target the

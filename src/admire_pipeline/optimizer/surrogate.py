@@ -59,13 +59,11 @@ class Embedding:
         roots: Whether weights enter by their square roots.
         centre: ``K`` coordinates of the space's mean.
         unit: Root mean square distance of its mixtures from that.
-        distance: Typical distance between two of them, in that unit.
     """
 
     roots: bool
     centre: Tensor
     unit: float
-    distance: float
 
     @classmethod
     def of(cls, space: Space, roots: bool) -> Embedding:
@@ -74,14 +72,12 @@ class Embedding:
             mixtures = space.pools[-1]
         else:
             mixtures = space.mixtures.sample(_REFERENCE, np.random.default_rng(0))
-        raw = cls(roots, torch.zeros(len(space.mixtures), dtype=torch.float64), 1.0, 1.0)
+        raw = cls(roots, torch.zeros(len(space.mixtures), dtype=torch.float64), 1.0)
         points = raw(torch.from_numpy(mixtures))
         centre = points.mean(dim=0)
         unit = float((points - centre).square().sum(dim=1).mean().sqrt())
         # Where the bounds leave hardly more than one mixture, trials beyond them stay in reach.
-        unit = max(unit, SAME_MIXTURE)
-        distance = float(torch.pdist(points).median()) / unit if len(points) > 1 else 0.0
-        return cls(roots, centre, unit, distance or 1.0)
+        return cls(roots, centre, max(unit, SAME_MIXTURE))
 
     def __call__(self, mixtures: Tensor) -> Tensor:
         """Embed mixtures (``... x K``)."""
