@@ -11,9 +11,10 @@ from scipy.stats import multivariate_t
 
 from admire_pipeline.mixture import MixtureSpace
 from admire_pipeline.optimizer import Space, Trials, surrogate
+from admire_pipeline.optimizer.embedding import Embedding
 from admire_pipeline.optimizer.hyperparameters import draw_hyperparameters
 from admire_pipeline.optimizer.standardise import standardise
-from admire_pipeline.optimizer.surrogate import Embedding, Surrogate, SurrogateSettings, fit
+from admire_pipeline.optimizer.surrogate import Surrogate, SurrogateSettings, fit
 from tests.optimizer.tables import (
     hill,
     hill_frame,

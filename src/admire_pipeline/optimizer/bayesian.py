@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 from admire_pipeline.optimizer.acquisition import KnowledgeGradient, Options, TargetMean
 from admire_pipeline.optimizer.design import next_design_point, open_fidelities
+from admire_pipeline.optimizer.numerics import torch_seed
 from admire_pipeline.optimizer.policy import (
     NothingToPropose,
     Policy,
@@ -68,7 +68,7 @@ class Admire(Policy):
         if len(trials) < design or not len(seen):
             return self._design(space, trials, fidelities, seed)
         rng = trial_rng(seed, trials)
-        with _torch_seed(rng):
+        with torch_seed(rng):
             surrogate = fit(space, seen, self.surrogate)
             if space.pools:
                 rankings = self._rank_pools(space, trials, surrogate, fidelities)
@@ -124,7 +124,7 @@ class Admire(Policy):
         mixtures = tried.mixtures
         if not set_up:
             rng = trial_rng(seed, trials)
-            with _torch_seed(rng):
+            with torch_seed(rng):
                 best = _best_predicted(space, surrogate, seen, rng).best
             mixtures = np.vstack([mixtures, best])
         means, deviations = surrogate.predict(mixtures)
@@ -238,11 +238,3 @@ def _best_predicted(
 def _recommendation(surrogate: Surrogate, mixture: np.ndarray, trial: str | None) -> Recommendation:
     mean, deviation = surrogate.predict(mixture[None])
     return Recommendation(mixture, float(mean[0]), float(deviation[0]), trial)
-
-
-@contextmanager
-def _torch_seed(rng: np.random.Generator) -> Iterator[None]:
-    """Seed torch's global random state for a while, and leave it as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(rng.integers(2**31)))
-        yield

@@ -1,4 +1,4 @@
-"""How the GP libraries are run: what they say that is handled here, and on how many threads."""
+"""How the GP libraries are run: what they say that is handled here, threads and random state."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from botorch.exceptions.warnings import InputDataWarning, OptimizationWarning
 from linear_operator.utils.warnings import NumericalWarning
@@ -33,3 +34,11 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def torch_seed(rng: np.random.Generator) -> Iterator[None]:
+    """Seed torch's global random state for a while, and leave it as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.integers(2**31)))
+        yield

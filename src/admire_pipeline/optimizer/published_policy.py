@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,7 @@ from botorch.models import SingleTaskMultiFidelityGP
 from linear_operator.utils.errors import NanError, NotPSDError
 from torch import Tensor
 
-from admire_pipeline.optimizer.numerics import quiet
+from admire_pipeline.optimizer.numerics import quiet, torch_seed
 from admire_pipeline.optimizer.policy import (
     NothingToPropose,
     Policy,
@@ -126,7 +125,7 @@ class PublishedPolicy(Policy):
                 mixture = pool[int(np.argmax(evaluate(preference, pool)))]
             else:
                 points = self._points(space, trials, trial_rng(seed, trials))
-                with _torch_seed(trial_rng(seed, trials)):
+                with torch_seed(trial_rng(seed, trials)):
                     mixture = maximise(preference, space.mixtures, points).best
                 mixture = space.mixtures.project(mixture)
             mean, deviation = predict(space, fitted.model, mixture)
@@ -152,7 +151,7 @@ class PublishedPolicy(Policy):
     def _fit_anew(self, space: Space, trials: Trials, seed: int) -> Fitted | None:
         seen = trials.where(trials.observed)
         pending = trials.where(trials.pending)
-        with _torch_seed(trial_rng(seed, trials)):
+        with torch_seed(trial_rng(seed, trials)):
             try:
                 model = fit_model(encode(space, seen), torch.from_numpy(seen.scores))
                 inputs = encode(space, pending) if len(pending) else None
@@ -196,7 +195,7 @@ class PublishedPolicy(Policy):
             if best is not None and 0 < _MOST_GAIN * heads[fidelity] < best[0]:
                 continue
             acquisition = at_fidelity(space, fitted.acquisition, fidelity)
-            with suppress(*NUMERICAL_ERRORS), _torch_seed(rng):
+            with suppress(*NUMERICAL_ERRORS), torch_seed(rng):
                 ranking = maximise(acquisition, space.mixtures, points)
                 new = [not trials.holds(mixture, fidelity) for mixture in ranking.mixtures]
                 values = finite(ranking.values[new])
@@ -247,11 +246,3 @@ def _best_observed(space: Space, trials: Trials) -> Recommendation | None:
         return None
     i = int(np.argmax(seen.scores))
     return Recommendation(seen.mixtures[i], float(seen.scores[i]), float("nan"), seen.names[i])
-
-
-@contextmanager
-def _torch_seed(rng: np.random.Generator) -> Iterator[None]:
-    """Seed torch's global random state for a while, and leave it as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(rng.integers(2**31)))
-        yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,27 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from admire_pipeline.optimizer.covariance import LEVEL_VARIANCE, covariance
+from admire_pipeline.optimizer.embedding import Embedding
+from admire_pipeline.optimizer.evidence import JITTER, SCALE_WEIGHT, Data, chunks, factor, weigh
 from admire_pipeline.optimizer.hyperparameters import Hyperparameters, cross, draw_hyperparameters
 from admire_pipeline.optimizer.numerics import one_thread
 from admire_pipeline.optimizer.space import Space
 from admire_pipeline.optimizer.standardise import standardise
-from admire_pipeline.optimizer.trials import SAME_MIXTURE, Trials
+from admire_pipeline.optimizer.trials import Trials
 
-# The square root has no slope at 0; a weight below this is as good as 0.
-_EMBEDDING_FLOOR = 1e-4
-_REFERENCE = 256  # mixtures that show how large the space is
 _DRAWS = 128
 _KEPT = 32  # draws that carry nearly all of the posterior
 _LEAST_PROBABILITY = 1e-2
 _FEW = 16  # effective draws, below which ...
 _BASES, _CROSSED = 8, 16  # ... so many of the best are crossed with so many correlations
-_EVIDENCE_TRIALS = 200  # enough to tell good hyperparameters from bad ones
-_CHUNK = 8  # draws whose covariances are made at once: they stay in the cache
-# The level of a fidelity is known to about three spreads of its metrics before the first trial.
-_LEVEL_VARIANCE = 10.0
-_JITTER = 1e-6
-# Inverse-gamma prior of the variance that standardisation leaves, as so many observations.
-_SCALE_WEIGHT = 6.0
 
 
 @dataclass(frozen=True)
@@ -49,40 +41,6 @@ class SurrogateSettings:
     per_metric: bool = True
     averaged: bool = True
     noise_per_fidelity: bool = True
-
-
-@dataclass(frozen=True)
-class Embedding:
-    """Where a mixture lies: centred, and scaled to the space.
-
-    Attributes:
-        roots: Whether weights enter by their square roots.
-        centre: ``K`` coordinates of the space's mean.
-        unit: Root mean square distance of its mixtures from that.
-    """
-
-    roots: bool
-    centre: Tensor
-    unit: float
-
-    @classmethod
-    def of(cls, space: Space, roots: bool) -> Embedding:
-        """Take the measure of a space: of the target's pool, or of uniform draws."""
-        if space.pools:
-            mixtures = space.pools[-1]
-        else:
-            mixtures = space.mixtures.sample(_REFERENCE, np.random.default_rng(0))
-        raw = cls(roots, torch.zeros(len(space.mixtures), dtype=torch.float64), 1.0)
-        points = raw(torch.from_numpy(mixtures))
-        centre = points.mean(dim=0)
-        unit = float((points - centre).square().sum(dim=1).mean().sqrt())
-        # Where the bounds leave hardly more than one mixture, trials beyond them stay in reach.
-        return cls(roots, centre, max(unit, SAME_MIXTURE))
-
-    def __call__(self, mixtures: Tensor) -> Tensor:
-        """Embed mixtures (``... x K``)."""
-        inputs = (mixtures.clamp_min(0) + _EMBEDDING_FLOOR).sqrt() if self.roots else mixtures
-        return (inputs - self.centre) / self.unit
 
 
 @dataclass(frozen=True)
@@ -202,15 +160,19 @@ class Surrogate:
             offsets.append(means - average)
         return Moments(fidelity, inputs, tuple(solved), tuple(offsets), mean)
 
+    def _prior(self, left: Moments, right: Moments) -> Tensor:
+        """Return the prior covariances, ``S x b x c``."""
+        here = torch.full((len(left.inputs),), left.fidelity)
+        there = torch.full((len(right.inputs),), right.fidelity)
+        return covariance(self.draws, left.inputs, here, right.inputs, there)
+
     def covariance(self, left: Moments, right: Moments) -> Tensor:
         """Return the posterior covariance of the noise-free score, ``b x c``.
 
         The law of total covariance over the draws: the mean of their covariances, plus the
         covariance of their means, which is what not knowing the hyperparameters adds.
         """
-        here = torch.full((len(left.inputs),), left.fidelity)
-        there = torch.full((len(right.inputs),), right.fidelity)
-        prior = covariance(self.draws, left.inputs, here, right.inputs, there)
+        prior = self._prior(left, right)
         total = torch.einsum("s,sbc->bc", self._share, prior)
         for index, part in enumerate(self.parts):
             total = total - _contract(left.solved[index], right.solved[index])
@@ -225,9 +187,7 @@ class Surrogate:
 
     def covariance_by_draw(self, left: Moments, right: Moments) -> Tensor:
         """Return the posterior covariances of the noise-free score, ``S x b x c``, draw by draw."""
-        here = torch.full((len(left.inputs),), left.fidelity)
-        there = torch.full((len(right.inputs),), right.fidelity)
-        prior = covariance(self.draws, left.inputs, here, right.inputs, there)
+        prior = self._prior(left, right)
         total = torch.zeros_like(prior)
         for index, part in enumerate(self.parts):
             known = left.solved[index].transpose(1, 2) @ right.solved[index]
@@ -246,7 +206,7 @@ class Surrogate:
         spread = self.draws.coregion[:, fidelity, fidelity]
         linear = self.draws.linear * spread
         share = self._share
-        total = (share * (spread - linear + _LEVEL_VARIANCE)).sum()
+        total = (share * (spread - linear + LEVEL_VARIANCE)).sum()
         total = total + (share * linear).sum() * inputs.square().sum(dim=1)
         for index, part in enumerate(self.parts):
             total = total - moments.solved[index].square().sum(dim=(0, 1))
@@ -286,7 +246,7 @@ class Surrogate:
             cross = covariance(self.draws, part.inputs, part.fidelities, inputs, fidelities)
             solved = torch.linalg.solve_triangular(part.root, cross, upper=False)
             block = covariance(self.draws, inputs, fidelities, inputs, fidelities)
-            block = block + torch.diag_embed(self.draws.noise[:, fidelities] + _JITTER)
+            block = block + torch.diag_embed(self.draws.noise[:, fidelities] + JITTER)
             corner = torch.linalg.cholesky(block - solved.transpose(1, 2) @ solved)
             top = torch.cat([part.root, torch.zeros_like(solved)], dim=2)
             bottom = torch.cat([solved.transpose(1, 2), corner], dim=2)
@@ -330,8 +290,8 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
         location, scale = (np.stack(part, axis=1) for part in zip(*found, strict=True))
         level += float(weights[columns] @ location[-1])
         standard = (values[np.ix_(rows, columns)] - location[where]) / scale[where]
-        evaluation = _evaluation_noise(space, seen, rows, weights[columns], scale)
-        chosen = _Data(
+        evaluation = _evaluation_noise(seen, rows, weights[columns], scale)
+        chosen = Data(
             inputs[rows],
             torch.from_numpy(where),
             torch.from_numpy(standard),
@@ -339,14 +299,14 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
             torch.from_numpy(weights[columns] * scale[-1]),
         )
         data.append(chosen)
-    probabilities = [_probabilities(draws, part, settings.averaged) for part in data]
+    probabilities = [weigh(draws, part, settings.averaged) for part in data]
     together = torch.cat(probabilities, dim=1)
     if settings.averaged and count > 1 and float(_effective(together)) < _FEW:
         # Many trials of one size single a draw out for what it says of that size, and would take
         # its correlations with the other sizes, of which they tell nothing, along with it.
         best = together.sum(dim=1).argsort(descending=True, stable=True)[:_BASES]
         draws = cross(draws[best], draw_hyperparameters(_CROSSED, count, one_noise=False))
-        probabilities = [_probabilities(draws, part, settings.averaged) for part in data]
+        probabilities = [weigh(draws, part, settings.averaged) for part in data]
         together = torch.cat(probabilities, dim=1)
     likely = (together >= _LEAST_PROBABILITY * together.amax(dim=0)).any(dim=1).nonzero()[:, 0]
     likely = likely[together[likely].sum(dim=1).argsort(descending=True, stable=True)[:_KEPT]]
@@ -355,10 +315,10 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
     for part, probability in zip(data, probabilities, strict=True):
         # A metric whose own draws are not among those kept falls back on all of these.
         kept = probability[likely] + 1e-12
-        chunks = [_factor(chunk, part) for chunk in _chunks(draws)]
-        root, white, quadratic = (torch.cat(each) for each in zip(*chunks, strict=True))
+        factors = [factor(chunk, part) for chunk in chunks(draws)]
+        root, white, quadratic = (torch.cat(each) for each in zip(*factors, strict=True))
         trials = len(part.inputs)
-        variance = (_SCALE_WEIGHT + quadratic) / (_SCALE_WEIGHT + max(trials - 2, 0))
+        variance = (SCALE_WEIGHT + quadratic) / (SCALE_WEIGHT + max(trials - 2, 0))
         parts.append(
             _Part(
                 part.inputs,
@@ -371,61 +331,6 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
             )
         )
     return Surrogate(embed, draws, tuple(parts), level)
-
-
-def covariance(
-    draws: Hyperparameters, left: Tensor, here: Tensor, right: Tensor, there: Tensor
-) -> Tensor:
-    """Return the prior covariances of ``S`` draws, ``S x b x c``.
-
-    Intrinsic coregionalization of a linear and a Matern-5/2 part, and one free level per fidelity::
-
-        (a x.x' + (1 - a) Matern(|x - x'| / l)) B[m, m'] + v [m = m']
-
-    Args:
-        draws: Hyperparameters.
-        left: ``b x K`` embedded mixtures.
-        here: ``b`` positions of their fidelities.
-        right: ``c x K`` embedded mixtures.
-        there: ``c`` positions of their fidelities.
-    """
-    # Nearly all of a fit's time goes here, into passes over S x b x c numbers: few and fused ones.
-    scaled = torch.cdist(left, right) * (math.sqrt(5) / draws.lengthscale)[:, None, None]
-    smooth = torch.addcmul(1 + scaled, scaled, scaled, value=1 / 3) * torch.exp(-scaled)
-    mixed = torch.lerp(smooth, left @ right.T, draws.linear[:, None, None])
-    # A product with rows of the unit matrix is a much faster look-up than an index.
-    unit = torch.eye(draws.coregion.shape[1], dtype=left.dtype)
-    between = unit[here] @ draws.coregion @ unit[there].T
-    level = _LEVEL_VARIANCE * (here.unsqueeze(1) == there.unsqueeze(0))
-    return torch.addcmul(level.to(mixed), mixed, between)
-
-
-@dataclass(frozen=True)
-class _Data:
-    """The trials that some metrics have: what a ``_Part`` is made of.
-
-    Attributes:
-        inputs: ``n x K``.
-        fidelities: ``n``.
-        values: ``n x P``, standardised.
-        evaluation: ``n`` variances of the noise that the evaluation is known to have.
-        weights: ``P``.
-    """
-
-    inputs: Tensor
-    fidelities: Tensor
-    values: Tensor
-    evaluation: Tensor
-    weights: Tensor
-
-    def where(self, rows: Tensor) -> _Data:
-        return replace(
-            self,
-            inputs=self.inputs[rows],
-            fidelities=self.fidelities[rows],
-            values=self.values[rows],
-            evaluation=self.evaluation[rows],
-        )
 
 
 def _effective(probabilities: Tensor) -> Tensor:
@@ -455,58 +360,13 @@ def _patterns(values: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _evaluation_noise(
-    space: Space, seen: Trials, rows: np.ndarray, weights: np.ndarray, scale: np.ndarray
+    seen: Trials, rows: np.ndarray, weights: np.ndarray, scale: np.ndarray
 ) -> np.ndarray:
     """Return the part of the noise variance (``n``) that standard errors tell, standardised."""
     # That of a score of independent metrics, each with an error in the same ratio to its spread.
     spread = np.sqrt(((weights * scale[seen.fidelities[rows]]) ** 2).sum(axis=1))
     errors = np.nan_to_num(seen.score_errors[rows])
     return np.minimum((errors / np.maximum(spread, 1e-300)) ** 2, 1e6)
-
-
-def _probabilities(draws: Hyperparameters, data: _Data, averaged: bool) -> Tensor:
-    """Return the posterior probabilities (``S x P``) of prior draws, for each metric."""
-    trials = len(data.inputs)
-    if trials > _EVIDENCE_TRIALS:
-        # All of the largest sizes first, and an even choice of the rest.
-        order = torch.argsort(data.fidelities, descending=True, stable=True)
-        head = order[: _EVIDENCE_TRIALS // 2]
-        rest = order[_EVIDENCE_TRIALS // 2 :]
-        step = torch.linspace(0, len(rest) - 1, _EVIDENCE_TRIALS - len(head)).long()
-        data = data.where(torch.cat([head, rest[step]]))
-    evidence = torch.cat([_evidence(chunk, data) for chunk in _chunks(draws)])
-    if averaged:
-        return torch.softmax(evidence, dim=0)
-    # One draw for all metrics, so that this is what a fit by maximum likelihood would give.
-    best = evidence.sum(dim=1).argmax()
-    chosen = torch.zeros_like(evidence)
-    chosen[best] = 1.0
-    return chosen
-
-
-def _chunks(draws: Hyperparameters) -> Iterator[Hyperparameters]:
-    """Yield a few draws at a time."""
-    for start in range(0, len(draws), _CHUNK):
-        yield draws[start : start + _CHUNK]
-
-
-def _evidence(draws: Hyperparameters, data: _Data) -> Tensor:
-    """Log marginal likelihood (``S x P``): a Student-t, the metric's variance integrated out."""
-    root, _, quadratic = _factor(draws, data)
-    determinant = root.diagonal(dim1=1, dim2=2).log().sum(dim=1)
-    freedom = _SCALE_WEIGHT + len(data.inputs)
-    return -determinant.unsqueeze(1) - 0.5 * freedom * torch.log(_SCALE_WEIGHT + quadratic)
-
-
-def _factor(draws: Hyperparameters, data: _Data) -> tuple[Tensor, Tensor, Tensor]:
-    """Return Cholesky factors, whitened values and their squared lengths (``S x P``)."""
-    matrix = covariance(draws, data.inputs, data.fidelities, data.inputs, data.fidelities)
-    noise = draws.noise[:, data.fidelities] + data.evaluation + _JITTER
-    matrix.diagonal(dim1=1, dim2=2).add_(noise)
-    root = torch.linalg.cholesky(matrix)
-    values = data.values.expand(len(draws), -1, -1)
-    white = torch.linalg.solve_triangular(root, values, upper=False)
-    return root, white, white.square().sum(dim=1)
 
 
 def _contract(left: Tensor, right: Tensor) -> Tensor:

@@ -116,15 +116,11 @@ def _run(
 ) -> Iterator[tuple[Task, str | None]]:
     """Do tasks; yield each as it ends, with what went wrong."""
     if processes == 1 or len(tasks) <= 1:
-        import torch
+        from admire_pipeline.optimizer.numerics import one_thread
 
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with one_thread():
             for task in tasks:
                 yield task, _try(work, task)
-        finally:
-            torch.set_num_threads(threads)
         return
     with _one_thread():
         # Forking a process that has loaded torch may hang; a fresh one is safe everywhere.
