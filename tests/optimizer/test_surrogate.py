@@ -28,7 +28,7 @@ SETTINGS = SurrogateSettings()
 OBJECTIVE = {"a": 1.0, "b": -0.5, "c": 2.0}
 
 # What the model is made of, as its documentation has it, written down once more.
-LEVEL, JITTER, FREEDOM, DRAWS = 10.0, 1e-6, 6.0, 128
+LEVEL, JITTER, FREEDOM, DRAWS = 100.0, 1e-6, 6.0, 128
 
 
 def fitted(space: Space, frame: pd.DataFrame, settings: SurrogateSettings = SETTINGS) -> Surrogate:

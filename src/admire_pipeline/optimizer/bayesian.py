@@ -26,6 +26,8 @@ from admire_pipeline.optimizer.trials import Trials
 
 _CANDIDATES = 100
 _INCUMBENTS = 3
+_OPTIONS = 150
+_CLIMBS = 2  # more of them, and more options, gained nothing
 _BATCH = 32
 # Predictions closer than this fraction of their standard deviation are equal.
 _TIE = 1e-3
@@ -189,10 +191,12 @@ class Admire(Policy):
         near = candidates(space.mixtures, points[:_INCUMBENTS], _CANDIDATES, rng)
         points = np.vstack([points[: 2 * _CANDIDATES], near])
         surrogate = surrogate.believe(trials.where(trials.pending))
-        options = Options.everywhere(surrogate, points)
+        means, deviations = surrogate.predict(points)
+        hopeful = np.argsort(-(means + 2 * deviations), kind="stable")[:_OPTIONS]
+        options = Options.everywhere(surrogate, points[hopeful])
         for fidelity in fidelities:
             gain = KnowledgeGradient(surrogate, fidelity, options)
-            yield fidelity, gain, maximise(gain, space.mixtures, points)
+            yield fidelity, gain, maximise(gain, space.mixtures, points, restarts=_CLIMBS)
 
 
 class AdmireTarget(Admire):

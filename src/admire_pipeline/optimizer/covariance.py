@@ -9,8 +9,9 @@ from torch import Tensor
 
 from admire_pipeline.optimizer.hyperparameters import Hyperparameters
 
-LEVEL_VARIANCE = 10.0
-"""The level of a fidelity is known to about three spreads of its metrics before its first trial."""
+LEVEL_VARIANCE = 100.0
+"""Of the level of a fidelity, in squared spreads of its metrics. It is all but unknown before the
+first trial there, so that this trial tells where the size lies and nothing of its mixture."""
 
 
 def covariance(

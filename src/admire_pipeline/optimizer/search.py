@@ -13,7 +13,6 @@ from botorch.optim import optimize_acqf
 from admire_pipeline.mixture import MixtureSpace
 from admire_pipeline.optimizer.numerics import one_thread, quiet
 
-_RESTARTS = 4
 _ITERATIONS = 50
 _TOLERANCE = 1e-9  # absolute; the gains late in a campaign are far below scipy's own 1e-6
 
@@ -51,7 +50,11 @@ def _sorted(mixtures: np.ndarray, values: np.ndarray) -> Ranking:
 
 @one_thread()
 def maximise(
-    acquisition: AcquisitionFunction, space: MixtureSpace, candidates: np.ndarray
+    acquisition: AcquisitionFunction,
+    space: MixtureSpace,
+    candidates: np.ndarray,
+    *,
+    restarts: int = 4,
 ) -> Ranking:
     """Climb from the best candidates to maxima of an acquisition function over the simplex.
 
@@ -62,6 +65,7 @@ def maximise(
         acquisition: What to maximise, over ``b x 1 x K`` mixtures.
         space: The constrained simplex.
         candidates: ``n x K`` feasible starting points.
+        restarts: Number of climbs.
 
     Returns:
         The ranking of the maxima and all candidates.
@@ -69,7 +73,7 @@ def maximise(
     ranked = rank(acquisition, candidates)
     if not np.any(space.upper > space.lower):
         return ranked
-    starts = torch.from_numpy(ranked.mixtures[:_RESTARTS].copy())
+    starts = torch.from_numpy(ranked.mixtures[:restarts].copy())
     domains = torch.arange(len(space))
     try:
         with quiet():
