@@ -126,27 +126,6 @@ def test_pending_trials_have_little_more_to_tell() -> None:
     assert after.max() < 0.5 * before.max()
 
 
-def test_several_trials_together() -> None:
-    options = Options.everywhere(SURROGATE, POINTS)
-    torch.manual_seed(0)
-    function = KnowledgeGradient(SURROGATE, 0, options)
-    alone = gain(SURROGATE, 0, options, TESTS)
-    together = function.together(TESTS)
-    # Worth more than one of them, without the part that tells the draws apart.
-    assert together > 0.5 * alone.max()
-    doubled = function.together(torch.cat([TESTS, TESTS]))
-    assert np.isfinite(doubled) and doubled >= 0
-
-
-def test_one_trial_together_is_one_trial() -> None:
-    one = fit(SPACE, SEEN, replace(SurrogateSettings(), averaged=False))
-    options = Options.everywhere(one, POINTS)
-    torch.manual_seed(0)
-    function = KnowledgeGradient(one, 2, options)
-    found = np.mean([function.together(TESTS[:1]) for _ in range(60)])
-    assert found == pytest.approx(gain(one, 2, options, TESTS[:1])[0], rel=0.05)
-
-
 def pool_case() -> tuple[Space, Surrogate, np.ndarray]:
     space = make_pools(SPACE, (20, 15, 10))
     scores = np.full(10, np.nan)

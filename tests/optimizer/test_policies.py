@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 
@@ -15,7 +14,6 @@ from admire_pipeline.optimizer import (
     POLICIES,
     PolicySettings,
     Space,
-    Trials,
     bayesian,
     make_policy,
     propose,
@@ -23,7 +21,6 @@ from admire_pipeline.optimizer import (
 )
 from admire_pipeline.optimizer.acquisition import TargetMean
 from admire_pipeline.optimizer.policy import NothingToPropose
-from admire_pipeline.optimizer.search import maximise
 from admire_pipeline.optimizer.surrogate import Surrogate
 from admire_pipeline.optimizer.trials import SAME_MIXTURE
 from tests.optimizer.tables import (
@@ -149,15 +146,17 @@ def test_pending_trials_are_not_proposed_again(name: str) -> None:
         frame = pd.concat([frame, pd.DataFrame([row])], ignore_index=True)
 
 
+class Greedy(TargetMean):
+    def __init__(self, surrogate: Surrogate, fidelity: int) -> None:
+        super().__init__(surrogate)
+        self.fidelity = fidelity
+
+
 def test_a_tried_mixture_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     # The greedy acquisition function is greatest at the first corner, which was tried.
-    def greedy(
-        _: object, space: Space, trials: Trials, surrogate: Surrogate, *__: object
-    ) -> Iterator[object]:
-        corners = np.vstack([np.eye(2), space.mixtures.sample(50, np.random.default_rng(0))])
-        yield 1, None, maximise(TargetMean(surrogate), space.mixtures, corners)
-
-    monkeypatch.setattr(bayesian.Admire, "_climb", greedy)
+    monkeypatch.setattr(
+        bayesian, "KnowledgeGradient", lambda surrogate, fidelity, _: Greedy(surrogate, fidelity)
+    )
     space = make_space(2, (0.1, 1.0))
     first = np.array([1.0, 0.0, 0.5, 1.0, 0.5, 0.0])
     frame = make_frame(

@@ -378,3 +378,16 @@ def test_trials_far_beyond_the_space() -> None:
     space = Space(MixtureSpace.from_bounds(free.mixtures.domains, bounds), free.fidelities)
     model = fitted(space, hill_frame(free, [0] * 5 + [2] * 5))
     assert np.isfinite(model.predict(space.mixtures.sample(5, np.random.default_rng(0)))).all()
+
+
+def test_of_all_draws_the_likeliest_are_the_surrogate_itself() -> None:
+    space, frame = with_metrics(*two_sizes(), OBJECTIVE)
+    model = fitted(space, frame)
+    test = space.mixtures.spread(6, np.random.default_rng(1))
+    same = model.likeliest(len(model.draws))
+    for found, expected in zip(same.predict(test), model.predict(test), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+    few = model.likeliest(3)
+    assert len(few.draws) == 3
+    assert few.weight.max() >= model.weight.max()
+    assert np.isfinite(few.predict(test)).all()

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from botorch.acquisition import AcquisitionFunction
-from linear_operator.utils.cholesky import psd_safe_cholesky
 from torch import Tensor
 
 from admire_pipeline.optimizer.surrogate import Moments, Surrogate
 
 _NODES, _WEIGHTS = (torch.from_numpy(part) for part in np.polynomial.hermite_e.hermegauss(24))
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
-_DRAWS = 128
 _CHUNK = 32  # mixtures evaluated at once: their covariances with the trials stay in the cache
 
 
@@ -102,45 +100,21 @@ class KnowledgeGradient(AcquisitionFunction):
         """Evaluate mixtures ``b x 1 x K``, in units of the score."""
         return torch.cat([self._gain(part) for part in X.squeeze(-2).split(_CHUNK)])
 
-    def together(self, mixtures: Tensor) -> float:
-        """Return the gain of trying several mixtures (``b x K``) at once, in units of the score.
-
-        One trial of a small size hardly ever changes what is best, and many do: their value grows
-        faster than their number before it saturates, and a comparison of single trials would never
-        begin (Frazier and Powell 2010, "Paradoxes in learning").
-        """
-        surrogate, options = self.surrogate, self.options
-        with torch.no_grad():
-            moments = surrogate.moments(mixtures, self.fidelity)
-            noise = surrogate.noise_by_draw(self.fidelity)[:, None, None]
-            observed = surrogate.covariance_by_draw(moments, moments)
-            observed = observed + noise * torch.eye(len(mixtures), dtype=mixtures.dtype)
-            root = psd_safe_cholesky(observed, max_tries=8)
-            change = surrogate.covariance_by_draw(options.moments, moments)
-            change = options.open.unsqueeze(1) * (change + noise * self._settled(mixtures))
-            change = torch.linalg.solve_triangular(root, change.transpose(1, 2), upper=False)
-            draws = torch.randn(_DRAWS, len(mixtures), dtype=mixtures.dtype)
-            # Of each draw its opposite too: without information the gain is exactly 0.
-            shifts = draws @ change
-            after = options.values + torch.cat([shifts, -shifts], dim=1)
-            gain = (after.amax(dim=2) - options.values.amax()).mean(dim=1)
-            return float((surrogate.weight @ gain).clamp_min(0))
-
     def _gain(self, mixtures: Tensor) -> Tensor:
         moments = self.surrogate.moments(mixtures, self.fidelity)
         deviation = (self.surrogate.variance(moments) + self.noise).sqrt()
-        change = self._change(moments, mixtures) / deviation.clamp_min(1e-300)
+        change = self.change(moments, mixtures) / deviation.clamp_min(1e-300)
         after = self.options.values[:, None, None] + change.unsqueeze(-1) * _NODES
         # The mean of the maxima differs from today's maximum in the last digits alone where a trial
         # tells nothing: subtract before averaging.
         return ((after.amax(dim=0) - self.options.values.amax()) @ _WEIGHTS).clamp_min(0)
 
-    def _change(self, moments: Moments, mixtures: Tensor) -> Tensor:
+    def change(self, moments: Moments, mixtures: Tensor) -> Tensor:
         """Return the covariances (``t x b``) of the options' values with the trials' scores."""
         change = self.surrogate.covariance(self.options.moments, moments)
-        return self.options.open.unsqueeze(1) * (change + self.noise * self._settled(mixtures))
+        return self.options.open.unsqueeze(1) * (change + self.noise * self.settled(mixtures))
 
-    def _settled(self, mixtures: Tensor) -> Tensor:
+    def settled(self, mixtures: Tensor) -> Tensor:
         """Return 1 where a trial settles the value of an option (``t x b``), else 0."""
         if not self.options.realised or self.fidelity != self.surrogate.target:
             return torch.zeros(len(self.options.mixtures), len(mixtures), dtype=mixtures.dtype)

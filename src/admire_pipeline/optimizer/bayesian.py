@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from admire_pipeline.optimizer.acquisition import KnowledgeGradient, Options, TargetMean
+from admire_pipeline.optimizer.batch import best_batch
 from admire_pipeline.optimizer.design import next_design_point, open_fidelities
 from admire_pipeline.optimizer.numerics import torch_seed
 from admire_pipeline.optimizer.policy import (
@@ -28,9 +28,17 @@ _CANDIDATES = 100
 _INCUMBENTS = 3
 _OPTIONS = 150
 _CLIMBS = 2  # more of them, and more options, gained nothing
-_BATCH = 32
+_BATCH = 32  # trials of one size that are compared with one of the target, at most
 # Predictions closer than this fraction of their standard deviation are equal.
 _TIE = 1e-3
+
+
+class _Choice(NamedTuple):
+    """A trial that may be next, and its value per unit of cost."""
+
+    value: float
+    mixture: np.ndarray
+    fidelity: int
 
 
 class Admire(Policy):
@@ -73,32 +81,36 @@ class Admire(Policy):
         with torch_seed(rng):
             surrogate = fit(space, seen, self.surrogate)
             if space.pools:
-                rankings = self._rank_pools(space, trials, surrogate, fidelities)
+                surrogate = surrogate.believe(trials.where(trials.pending))
+                options = Options.of_pool(surrogate, space.pools[-1], _pool_scores(space, seen))
+                left = {fidelity: untried(space, trials, fidelity) for fidelity in fidelities}
             else:
-                rankings = self._climb(space, trials, surrogate, fidelities, rng)
-            best: tuple[float, np.ndarray, int] | None = None
-            for fidelity, gain, ranking in rankings:
-                new = (not trials.holds(mixture, fidelity) for mixture in ranking.mixtures)
-                index = next((i for i, is_new in enumerate(new) if space.pools or is_new), None)
-                if index is None:
-                    continue
-                cost = space.fidelities[fidelity].cost
-                value = float(ranking.values[index]) / cost
-                batch = _batch(space, fidelity, ranking)
-                if self.batches and len(batch) > 1:
-                    value = max(value, gain.together(torch.from_numpy(batch)) / (len(batch) * cost))
-                if best is None or value > best[0]:
-                    best = (value, ranking.mixtures[index], fidelity)
-        if best is None:
+                points = _best_predicted(space, surrogate, seen, rng).mixtures
+                near = candidates(space.mixtures, points[:_INCUMBENTS], _CANDIDATES, rng)
+                points = np.vstack([points[: 2 * _CANDIDATES], near])
+                surrogate = surrogate.believe(trials.where(trials.pending))
+                options = Options.everywhere(surrogate, _hopeful(surrogate, points))
+                left = {
+                    fidelity: points[_are_new(points, trials, fidelity)] for fidelity in fidelities
+                }
+            choices = [
+                self._choose(space, trials, KnowledgeGradient(surrogate, fidelity, options), rows)
+                for fidelity, rows in left.items()
+                if len(rows)
+            ]
+        if not choices and space.pools:
+            raise NothingToPropose("the pools are used up")
+        if not choices:
             # No mixture is left to try (the bounds leave hardly any): repeat at the target.
-            best = (0.0, space.mixtures.project(seen.mixtures[-1]), len(space.fidelities) - 1)
-        value, mixture, fidelity = best
+            last = space.mixtures.project(seen.mixtures[-1])
+            choices = [_Choice(0.0, last, len(space.fidelities) - 1)]
+        best = max(choices, key=lambda choice: choice.value)
         return self._proposal(
             space,
-            mixture,
-            fidelity,
+            best.mixture,
+            best.fidelity,
             phase="search",
-            acquisition_value=value,
+            acquisition_value=best.value,
             based_on=seen.names,
         )
 
@@ -162,41 +174,22 @@ class Admire(Policy):
                 return self._proposal(space, mixture, fidelity, phase="design")
         raise NothingToPropose("the pools are used up")
 
-    def _rank_pools(
-        self, space: Space, trials: Trials, surrogate: Surrogate, fidelities: list[int]
-    ) -> Iterator[tuple[int, KnowledgeGradient, Ranking]]:
-        """Rank the rows of the pools that are left to try."""
-        seen = trials.where(trials.observed)
-        surrogate = surrogate.believe(trials.where(trials.pending))
-        options = Options.of_pool(surrogate, space.pools[-1], _pool_scores(space, seen))
-        left = {fidelity: untried(space, trials, fidelity) for fidelity in fidelities}
-        if not any(map(len, left.values())):
-            raise NothingToPropose("the pools are used up")
-        for fidelity, rows in left.items():
-            if len(rows):
-                gain = KnowledgeGradient(surrogate, fidelity, options)
-                yield fidelity, gain, rank(gain, rows)
-
-    def _climb(
-        self,
-        space: Space,
-        trials: Trials,
-        surrogate: Surrogate,
-        fidelities: list[int],
-        rng: np.random.Generator,
-    ) -> Iterator[tuple[int, KnowledgeGradient, Ranking]]:
-        """Rank mixtures all over the simplex, the climbed maxima first."""
-        seen = trials.where(trials.observed)
-        points = _best_predicted(space, surrogate, seen, rng).mixtures
-        near = candidates(space.mixtures, points[:_INCUMBENTS], _CANDIDATES, rng)
-        points = np.vstack([points[: 2 * _CANDIDATES], near])
-        surrogate = surrogate.believe(trials.where(trials.pending))
-        means, deviations = surrogate.predict(points)
-        hopeful = np.argsort(-(means + 2 * deviations), kind="stable")[:_OPTIONS]
-        options = Options.everywhere(surrogate, points[hopeful])
-        for fidelity in fidelities:
-            gain = KnowledgeGradient(surrogate, fidelity, options)
-            yield fidelity, gain, maximise(gain, space.mixtures, points, restarts=_CLIMBS)
+    def _choose(
+        self, space: Space, trials: Trials, gain: KnowledgeGradient, mixtures: np.ndarray
+    ) -> _Choice:
+        """Choose among new mixtures of one size (``n >= 1``)."""
+        cost = space.fidelities[gain.fidelity].cost
+        most = min(int(space.target.cost / cost), _BATCH)
+        if self.batches and most > 1:
+            value, row = best_batch(gain, mixtures, most)
+            return _Choice(value / cost, mixtures[row], gain.fidelity)
+        if space.pools:
+            ranking, first = rank(gain, mixtures), 0
+        else:
+            ranking = maximise(gain, space.mixtures, mixtures, restarts=_CLIMBS)
+            # A climb may end on a trial.
+            first = int(_are_new(ranking.mixtures, trials, gain.fidelity).argmax())
+        return _Choice(float(ranking.values[first]) / cost, ranking.mixtures[first], gain.fidelity)
 
 
 class AdmireTarget(Admire):
@@ -206,15 +199,15 @@ class AdmireTarget(Admire):
     target_only = True
 
 
-def _batch(space: Space, fidelity: int, ranking: Ranking) -> np.ndarray:
-    """Return as many mixtures as one training of the target pays for, from the better half.
+def _are_new(mixtures: np.ndarray, trials: Trials, fidelity: int) -> np.ndarray:
+    """Tell of each mixture whether no trial holds it at a size yet."""
+    return np.array([not trials.holds(mixture, fidelity) for mixture in mixtures], dtype=bool)
 
-    They are spread over that half: the best of the ranking are often all alike.
-    """
-    number = int(space.target.cost / space.fidelities[fidelity].cost)
-    half = (len(ranking.mixtures) + 1) // 2
-    number = max(1, min(number, _BATCH, half))
-    return ranking.mixtures[np.linspace(0, half - 1, number).astype(int)]
+
+def _hopeful(surrogate: Surrogate, mixtures: np.ndarray) -> np.ndarray:
+    """Return the mixtures that may well be the best."""
+    means, deviations = surrogate.predict(mixtures)
+    return mixtures[np.argsort(-(means + 2 * deviations), kind="stable")[:_OPTIONS]]
 
 
 def _pool_scores(space: Space, seen: Trials) -> np.ndarray:

@@ -17,7 +17,7 @@ JITTER = 1e-6
 SCALE_WEIGHT = 6.0
 """Inverse-gamma prior of the variance that standardisation leaves, as so many observations."""
 
-_EVIDENCE_TRIALS = 128  # enough to tell good hyperparameters from bad ones
+_EVIDENCE_TRIALS = 96  # enough to tell good hyperparameters from bad ones
 _CHUNK = 8  # draws whose covariances are made at once: they stay in the cache
 
 

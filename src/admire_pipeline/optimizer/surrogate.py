@@ -20,7 +20,7 @@ from admire_pipeline.optimizer.standardise import standardise
 from admire_pipeline.optimizer.trials import Trials
 
 _DRAWS = 128
-_KEPT = 32  # draws that carry nearly all of the posterior
+_KEPT = 16  # draws that carry nearly all of the posterior
 _LEAST_PROBABILITY = 1e-2
 _FEW = 16  # effective draws, below which ...
 _BASES, _CROSSED = 8, 16  # ... so many of the best are crossed with so many correlations
@@ -230,6 +230,23 @@ class Surrogate:
         with torch.no_grad():
             moments = self.moments(torch.from_numpy(mixtures), self.target)
             return moments.mean.numpy(), self.variance(moments).sqrt().numpy()
+
+    def likeliest(self, count: int) -> Surrogate:
+        """Return a coarser and cheaper model: of the draws that count most for the score alone."""
+        chosen = self.weight.argsort(descending=True, stable=True)[:count]
+        parts = []
+        for part in self.parts:
+            probability = part.probability[chosen]
+            parts.append(
+                replace(
+                    part,
+                    root=part.root[chosen],
+                    white=part.white[chosen],
+                    probability=probability / probability.sum(dim=0),
+                    variance=part.variance[chosen],
+                )
+            )
+        return replace(self, draws=self.draws[chosen], parts=tuple(parts))
 
     def believe(self, pending: Trials) -> Surrogate:
         """Take the predictions for pending trials as their metrics (the kriging believer).
