@@ -132,6 +132,9 @@ def test_recommendation_is_kept(project: Project, steps: Steps) -> None:
     assert table["score"].tolist() == [run.data.metrics["score"] for run in project.runs()]
     assert table["metric.bits_per_byte.held_out"].notna().all()
     assert best["score_sd"] >= 0 and math.isfinite(best["score_mean"])
+    # The objective is the mean of all metrics, negated: so is what is predicted of them.
+    means = [metric["mean"] for metric in best["metrics"].values()]
+    assert len(means) > 1 and -sum(means) / len(means) == pytest.approx(best["score_mean"])
 
 
 def test_changed_text_is_refused_under_an_open_trial(project: Project) -> None:

@@ -208,6 +208,29 @@ def test_believing_keeps_predictions_and_is_a_refit_with_these_values(averaged: 
     assert model.believe(trials.where(np.zeros(11, dtype=bool))) is model
 
 
+@pytest.mark.parametrize("lacking", [False, True])
+def test_the_metrics_predicted_make_up_the_score_predicted(lacking: bool) -> None:
+    space, frame = with_metrics(*two_sizes(), OBJECTIVE)
+    if lacking:
+        frame.loc[[0, 3, 7], f"metric.{next(iter(OBJECTIVE))}"] = np.nan
+    model = fitted(space, frame)
+    (mixture,) = space.mixtures.sample(1, np.random.default_rng(0))
+    metrics = model.predict_metrics(mixture)
+    assert metrics.keys() == OBJECTIVE.keys()
+    mean = sum(weight * metrics[name][0] for name, weight in OBJECTIVE.items())
+    assert mean == pytest.approx(model.predict(mixture[None])[0][0], rel=1e-9)
+    assert all(deviation > 0 for _, deviation in metrics.values())
+
+
+def test_of_one_metric_its_prediction_is_that_of_the_score() -> None:
+    space, frame = with_metrics(*two_sizes(), {"a": -2.0})
+    model = fitted(space, frame)
+    (mixture,) = space.mixtures.sample(1, np.random.default_rng(0))
+    mean, deviation = model.predict(mixture[None])
+    assert model.predict_metrics(mixture)["a"] == pytest.approx((-mean[0] / 2, deviation[0] / 2))
+    assert fitted(*two_sizes()).predict_metrics(mixture) == {}
+
+
 def test_metrics_apart_are_more_than_the_score_alone() -> None:
     space, frame = with_metrics(*two_sizes(), OBJECTIVE)
     assert fitted(space, frame).parts[0].weights.shape == (3,)

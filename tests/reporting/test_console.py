@@ -31,6 +31,7 @@ def report() -> dict[str, Any]:
             "score_sd": 0.125,
             "target_trials": 2,
             "trial": None,
+            "metrics": {"bits_per_byte.python": {"mean": 1.875, "sd": 0.25}},
         },
         "campaign": {"name": "c", "trials": 7, "spent": 2.2, "budget": 20},
     }
@@ -46,10 +47,10 @@ def printed(report: dict[str, Any], uri: str = "sqlite:////x/mlflow.db") -> list
 def test_every_number_of_a_step(report: dict[str, Any]) -> None:
     lines = printed(report)
     assert "trial trial-007-micro (admire, search) run " + "f" * 32 in lines
-    assert f"python 75.0% {'█' * 24} 50.0% 2.0000" in lines
-    assert f"prose 25.0% {'█' * 8} 50.0% -" in lines
-    assert "web 0.0% 0.0% -" in lines
-    assert "tables - - 3.0000" in lines, "evaluated, not trained on"
+    assert f"python 75.0% {'█' * 24} 50.0% 2.0000 1.8750 ± 0.2500" in lines
+    assert f"prose 25.0% {'█' * 8} 50.0% - -" in lines
+    assert "web 0.0% 0.0% - -" in lines
+    assert "tables - - 3.0000 -" in lines, "evaluated, not trained on"
     assert "score -2.5000 cost 0.400 fidelity micro" in lines
     best = "best predicted score -2.2500 ± 0.1250 at small; the recommended mixture above is not"
     assert any(line.startswith(best) for line in lines)
@@ -58,7 +59,9 @@ def test_every_number_of_a_step(report: dict[str, Any]) -> None:
 
 def test_without_a_target_trial_the_prediction_is_called_a_guess(report: dict[str, Any]) -> None:
     report["recommendation"]["target_trials"] = 0
-    assert any("at small; no trial there yet: a guess;" in line for line in printed(report))
+    lines = printed(report)
+    assert any("at small; no trial there yet: a guess;" in line for line in lines)
+    assert not any("1.8750" in line for line in lines)
 
 
 def test_before_there_is_a_recommendation(report: dict[str, Any]) -> None:

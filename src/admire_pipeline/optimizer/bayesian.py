@@ -234,4 +234,5 @@ def _best_predicted(
 
 def _recommendation(surrogate: Surrogate, mixture: np.ndarray, trial: str | None) -> Recommendation:
     mean, deviation = surrogate.predict(mixture[None])
-    return Recommendation(mixture, float(mean[0]), float(deviation[0]), trial)
+    metrics = surrogate.predict_metrics(mixture)
+    return Recommendation(mixture, float(mean[0]), float(deviation[0]), trial, metrics)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -63,12 +64,15 @@ class Recommendation:
         score_sd: Standard deviation of that prediction, without the noise of a single training;
             NaN where the policy has no surrogate and the trial no standard error.
         trial: Id of a trial of this mixture, None for a mixture that was never tried.
+        metrics: Predicted mean and standard deviation of each metric of the objective at the
+            target, in the metric's own unit; empty where the policy models the score alone.
     """
 
     mixture: np.ndarray
     score_mean: float
     score_sd: float
     trial: str | None
+    metrics: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class NothingToPropose(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -55,6 +56,8 @@ class _Part:
         probability: ``S x P`` posterior probabilities of the draws.
         variance: ``S x P`` expected variances of the metrics, 1 as standardised.
         weights: ``P`` parts of one standardised unit in the score.
+        units: Of each metric its name, and what 0 and 1 stand for, standardised; empty where the
+            score is modelled alone.
     """
 
     inputs: Tensor
@@ -64,6 +67,7 @@ class _Part:
     probability: Tensor
     variance: Tensor
     weights: Tensor
+    units: tuple[tuple[str, float, float], ...]
 
     @property
     def scale(self) -> Tensor:
@@ -231,6 +235,28 @@ class Surrogate:
             moments = self.moments(torch.from_numpy(mixtures), self.target)
             return moments.mean.numpy(), self.variance(moments).sqrt().numpy()
 
+    def predict_metrics(self, mixture: np.ndarray) -> dict[str, tuple[float, float]]:
+        """Predict the noise-free metrics of a mixture (``K``) at the target, each in its own unit.
+
+        Returns:
+            Mean and standard deviation by name; empty where the score is modelled alone.
+        """
+        inputs = self.embed(torch.from_numpy(mixture[None]))
+        where = torch.tensor([self.target])
+        prior = covariance(self.draws, inputs, where, inputs, where)[:, 0]
+        found = {}
+        for part in self.parts:
+            cross = covariance(self.draws, part.inputs, part.fidelities, inputs, where)
+            white = torch.linalg.solve_triangular(part.root, cross, upper=False)
+            means = (part.white.transpose(1, 2) @ white)[..., 0]
+            mean = (part.probability * means).sum(dim=0)
+            spread = part.variance * (prior - white.square().sum(dim=1))
+            variance = (part.probability * (spread + (means - mean).square())).sum(dim=0)
+            for column, (name, location, scale) in enumerate(part.units):
+                deviation = scale * math.sqrt(max(0.0, variance[column].item()))
+                found[name] = (location + scale * mean[column].item(), deviation)
+        return found
+
     def likeliest(self, count: int) -> Surrogate:
         """Return a coarser and cheaper model: of the draws that count most for the score alone."""
         chosen = self.weight.argsort(descending=True, stable=True)[:count]
@@ -291,13 +317,13 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
         seen: At least one observed trial, at any fidelity.
         settings: Choices in the model.
     """
-    values, weights = _outputs(space, seen, settings)
+    values, weights, names = _outputs(space, seen, settings)
     count = len(space.fidelities)
     embed = Embedding.of(space, settings.roots)
     inputs = embed(torch.from_numpy(seen.mixtures))
     draws = draw_hyperparameters(_DRAWS, count, one_noise=not settings.noise_per_fidelity)
     level = 0.0
-    data = []
+    data, units = [], []
     for rows, columns in _patterns(values):
         where = seen.fidelities[rows]
         found = [
@@ -316,6 +342,13 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
             torch.from_numpy(weights[columns] * scale[-1]),
         )
         data.append(chosen)
+        units.append(
+            tuple(
+                (names[column], float(location[-1, index]), float(scale[-1, index]))
+                for index, column in enumerate(columns)
+                if names
+            )
+        )
     probabilities = [weigh(draws, part, settings.averaged) for part in data]
     together = torch.cat(probabilities, dim=1)
     if settings.averaged and count > 1 and float(_effective(together)) < _FEW:
@@ -329,7 +362,7 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
     likely = likely[together[likely].sum(dim=1).argsort(descending=True, stable=True)[:_KEPT]]
     draws = draws[likely]
     parts = []
-    for part, probability in zip(data, probabilities, strict=True):
+    for part, probability, unit in zip(data, probabilities, units, strict=True):
         # A metric whose own draws are not among those kept falls back on all of these.
         kept = probability[likely] + 1e-12
         factors = [factor(chunk, part) for chunk in chunks(draws)]
@@ -345,6 +378,7 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
                 kept / kept.sum(dim=0),
                 variance,
                 part.weights,
+                unit,
             )
         )
     return Surrogate(embed, draws, tuple(parts), level)
@@ -357,15 +391,19 @@ def _effective(probabilities: Tensor) -> Tensor:
 
 def _outputs(
     space: Space, seen: Trials, settings: SurrogateSettings
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return what is modelled (``n x P``, NaN where unknown) and its weights in the score."""
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Return what is modelled (``n x P``, NaN where unknown), its weights in the score, its names.
+
+    The score modelled alone has no name.
+    """
     weights = np.array(list(space.objective.values()), dtype=np.float64)
     used = np.flatnonzero((weights != 0) & np.isfinite(seen.metrics).any(axis=0))
     alone = len(used) < 1 or not np.isfinite(seen.metrics[:, used]).any(axis=1).all()
     if alone or not settings.per_metric:
         # The score alone: there are no metrics, or some trials have none.
-        return seen.scores[:, None], np.ones(1)
-    return seen.metrics[:, used], weights[used]
+        return seen.scores[:, None], np.ones(1), ()
+    names = tuple(space.objective)
+    return seen.metrics[:, used], weights[used], tuple(names[index] for index in used)
 
 
 def _patterns(values: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

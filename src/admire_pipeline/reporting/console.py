@@ -55,6 +55,10 @@ def _trial(trial: Mapping[str, Any], best: Mapping[str, Any]) -> list[Renderable
     if best:
         table.add_column("recommended", justify="right")
     table.add_column("bits per byte", justify="right")
+    # Before the target was tried its level is a guess, and so is each metric's.
+    predicted = best["metrics"] if best and best["target_trials"] else {}
+    if predicted:
+        table.add_column("predicted of the recommended", justify="right")
     measured = {
         name.removeprefix("bits_per_byte."): value for name, value in trial["metrics"].items()
     }
@@ -69,6 +73,9 @@ def _trial(trial: Mapping[str, Any], best: Mapping[str, Any]) -> list[Renderable
         if best:
             row.append("-" if weight is None else f"{best['mixture'][domain]:.1%}")
         row.append(f"{measured[domain]:.4f}" if domain in measured else "-")
+        if predicted:
+            metric = predicted.get(f"bits_per_byte.{domain}")
+            row.append(f"{metric['mean']:.4f} ± {metric['sd']:.4f}" if metric else "-")
         table.add_row(*row)
     error = trial["score_standard_error"]
     lines: list[RenderableType] = [

@@ -86,6 +86,10 @@ def recommend_mixture(  # noqa: PLR0913
         "fidelity": space.target.name,
         "score_mean": best.score_mean,
         "score_sd": best.score_sd,
+        "metrics": {
+            name: {"mean": mean, "sd": deviation}
+            for name, (mean, deviation) in best.metrics.items()
+        },
         "target_trials": int(
             ((table["fidelity"] == space.target.name) & (table["status"] == "observed")).sum()
         ),
