@@ -42,7 +42,7 @@ campaign: $(STAMP) ## a campaign of 12 trials against uniform and size-proportio
 
 # Each of these goes on where it was stopped. The last one prints the aims from the curves of all.
 SEEDS ?= 100-109
-BENCHMARK = $(BIN)/kedro admire benchmark --seeds $(SEEDS)
+BENCHMARK = $(BIN)/kedro admire benchmark --seeds $(SEEDS) --params benchmark.redo=true
 MISLEAD = random,admire-bo,admire-target,admire
 SIMULATE = random,admire-bo,admire-mfbo,admire
 COMPARE = random,uniform,regmix,admire-bo,admire-mfbo,admire-target,admire
@@ -54,19 +54,21 @@ benchmark: $(STAMP) ## all policies on all tables, hours (docs/benchmark.md); pr
 	$(BENCHMARK) --table tulu --problem simulator --policies $(SIMULATE) --objectives average --budget 15
 	$(BENCHMARK) --table pile --problem simulator --policies $(SIMULATE) --objectives average --budget 2
 	$(BENCHMARK) --table pile --policies zero-shot --objectives average --budget 2 \
-		--params benchmark.max_trials=150 --out data/08_reporting/benchmark/pile-zero-shot
+		--params benchmark.redo=true,benchmark.max_trials=150 --out data/08_reporting/benchmark/pile-zero-shot
 	$(BENCHMARK) --table pile --policies $(COMPARE) --budget 2
 	$(BENCHMARK) --table tulu --policies zero-shot,$(COMPARE) --budget 15
 
 # Chosen by, so not the seeds that are reported.
-ABLATED = raw-weights score-alone most-probable one-noise single-trials no-proof
+ABLATED = admire,admire-target,admire-raw-weights,admire-score-alone,admire-most-probable,$\
+	admire-one-noise,admire-no-linear,admire-no-guard,admire-single-trials,admire-no-proof
+ABLATION = $(BIN)/kedro admire benchmark --seeds 0-4 --policies $(ABLATED)
+ABLATION_OUT = --out data/08_reporting/benchmark/ablation
 ablation: $(STAMP) ## our policy with each of its choices taken back in turn (docs/optimizer.md)
-	for table in made-up-transfer made-up-noise made-up-reversed tulu pile; do \
-		$(BIN)/kedro admire benchmark --table $$table --seeds 0-4 \
-			--out data/08_reporting/benchmark/ablation/$$table \
-			--budget $$(test $$table = pile && echo 1 || echo 15) \
-			--policies admire,admire-target$(foreach choice,$(ABLATED),,admire-$(choice)) || exit; \
+	for table in made-up-transfer made-up-noise made-up-reversed; do \
+		$(ABLATION) --table $$table --budget 15 $(ABLATION_OUT)/$$table || exit; \
 	done
+	$(ABLATION) --table tulu --objectives average,average_id,average_ood --budget 15 $(ABLATION_OUT)/tulu
+	$(ABLATION) --table pile --objectives average --budget 0.1 $(ABLATION_OUT)/pile
 
 benchmark-quick: $(STAMP) ## a look at the policies within 5 minutes
 	$(BIN)/kedro admire benchmark --table tulu --quick

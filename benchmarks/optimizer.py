@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 from admire_pipeline.mixture import MixtureSpace
-from admire_pipeline.optimizer import Space, Trials, make_policy, surrogate
+from admire_pipeline.optimizer import Space, Trials, fitting, make_policy
 from admire_pipeline.replay.synthetic import made_up_table
 
 CASES = "30x19x17,100x19x17,300x19x17,1000x19x17,300x50x17"
@@ -63,7 +63,7 @@ def main() -> None:
     for name in arguments.cases.split(","):
         space, trials = make_case(*map(int, name.split("x")))
         proposal, recommendation, processor = seconds(arguments.policy, space, trials)
-        with patch.object(surrogate, "_LEAST_PROBABILITY", 0.0):
+        with patch.object(fitting, "_LEAST_PROBABILITY", 0.0):
             worst, _, _ = seconds(arguments.policy, space, trials)
         aim = f"  aim {AIMS[name]:.0f} s" if name in AIMS else ""
         print(  # noqa: T201

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from admire_pipeline.optimizer import Space, Trials
 from admire_pipeline.optimizer.acquisition import KnowledgeGradient, Options, TargetMean
-from admire_pipeline.optimizer.surrogate import Surrogate, SurrogateSettings, fit
+from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
+from admire_pipeline.optimizer.surrogate import Surrogate
 from tests.optimizer.tables import hill_frame, make_pools, make_space, with_metrics
 
 SPACE, FRAME = with_metrics(

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from admire_pipeline.optimizer.surrogate import Moments, Surrogate
 
-_NODES, _WEIGHTS = (torch.from_numpy(part) for part in np.polynomial.hermite_e.hermegauss(24))
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+# The maximum of straight lines has kinks, for which Gauss-Hermite nodes are too few.
+NODES = torch.linspace(-8, 8, 129, dtype=torch.float64)
+"""Values of a standard normal variable, for the trapezoid rule ..."""
+WEIGHTS = torch.softmax(-(NODES**2) / 2, dim=0)
+"""... and their weights."""
 _CHUNK = 32  # mixtures evaluated at once: their covariances with the trials stay in the cache
 
 
@@ -81,7 +84,7 @@ class KnowledgeGradient(AcquisitionFunction):
 
     With ``mu`` the options' values and ``b`` their covariances with the trial's score over its
     standard deviation, it is ``E max(mu + b Z) - max mu`` over a standard normal ``Z``, here by
-    Gauss-Hermite quadrature: smooth, and exact enough for many options.
+    the trapezoid rule.
 
     Args:
         surrogate: The fitted model, pending trials accounted for.
@@ -104,10 +107,10 @@ class KnowledgeGradient(AcquisitionFunction):
         moments = self.surrogate.moments(mixtures, self.fidelity)
         deviation = (self.surrogate.variance(moments) + self.noise).sqrt()
         change = self.change(moments, mixtures) / deviation.clamp_min(1e-300)
-        after = self.options.values[:, None, None] + change.unsqueeze(-1) * _NODES
+        after = self.options.values[:, None, None] + change.unsqueeze(-1) * NODES
         # The mean of the maxima differs from today's maximum in the last digits alone where a trial
         # tells nothing: subtract before averaging.
-        return ((after.amax(dim=0) - self.options.values.amax()) @ _WEIGHTS).clamp_min(0)
+        return ((after.amax(dim=0) - self.options.values.amax()) @ WEIGHTS).clamp_min(0)
 
     def change(self, moments: Moments, mixtures: Tensor) -> Tensor:
         """Return the covariances (``t x b``) of the options' values with the trials' scores."""

@@ -8,15 +8,19 @@ Frazier and Powell 2010, "Paradoxes in learning and the marginal value of inform
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from linear_operator.utils.cholesky import psd_safe_cholesky
 from torch import Tensor
 
-from admire_pipeline.optimizer.acquisition import KnowledgeGradient
+from admire_pipeline.optimizer.acquisition import NODES, WEIGHTS, KnowledgeGradient
 from admire_pipeline.optimizer.numerics import one_thread
 
-_DRAWS = 128
+MOST = 32
+"""Trials of one size that are considered together."""
+
 _LIKELIEST = 4  # of the surrogate's own draws: enough to choose by, not to tell what it is worth
 _SHORTLIST = 128  # mixtures whose covariances with one another are worth their price
 
@@ -28,7 +32,7 @@ def best_batch(gain: KnowledgeGradient, mixtures: np.ndarray, most: int) -> tupl
     Args:
         gain: Of single trials, at the size in question.
         mixtures: ``n x K`` to choose from, ``n >= 1``.
-        most: Largest number of trials.
+        most: Largest number of trials, ``MOST`` at most.
 
     Returns:
         That gain per trial, in units of the score, and the row of the mixture to begin with.
@@ -36,7 +40,16 @@ def best_batch(gain: KnowledgeGradient, mixtures: np.ndarray, most: int) -> tupl
     with torch.no_grad():
         candidates = torch.from_numpy(mixtures)
         rows = _telling(gain, candidates, min(most, len(mixtures)))
-        return _per_trial(gain, candidates[rows]), int(rows[0])
+        return gain_per_trial(gain, candidates[rows]), int(rows[0])
+
+
+@cache
+def _normal() -> Tensor:
+    """Return normal draws, ``128 x MOST``, the same for all sizes: what is compared shares them."""
+    uniform = torch.quasirandom.SobolEngine(MOST, scramble=True, seed=0).draw(
+        128, dtype=torch.float64
+    )
+    return torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6))
 
 
 def _telling(gain: KnowledgeGradient, mixtures: Tensor, number: int) -> Tensor:
@@ -72,11 +85,15 @@ def _telling(gain: KnowledgeGradient, mixtures: Tensor, number: int) -> Tensor:
     return shortlist[chosen]
 
 
-def _per_trial(gain: KnowledgeGradient, mixtures: Tensor) -> float:
+def gain_per_trial(gain: KnowledgeGradient, mixtures: Tensor) -> float:
     """Return the largest gain per trial of the first 1, 2, 4, ... and all of some mixtures.
 
-    The hyperparameters of each draw are taken for known, and the gains averaged (Snoek et al.
-    2012).
+    The hyperparameters of each draw are taken for known, and the gains averaged, weighted by the
+    draw's part in the score's variance; the options' values are the averaged ones in all draws.
+
+    Args:
+        gain: Of single trials, at the size in question.
+        mixtures: ``b x K``, ``b`` at most ``MOST``.
     """
     surrogate, options, count = gain.surrogate, gain.options, len(mixtures)
     moments = surrogate.moments(mixtures, gain.fidelity)
@@ -87,15 +104,18 @@ def _per_trial(gain: KnowledgeGradient, mixtures: Tensor) -> float:
     change = surrogate.covariance_by_draw(options.moments, moments)
     change = options.open.unsqueeze(1) * (change + noise * gain.settled(mixtures))
     change = torch.linalg.solve_triangular(root, change.transpose(1, 2), upper=False)
-    normal = torch.randn(_DRAWS, count, dtype=mixtures.dtype)
-    best, shifts, done = 0.0, torch.zeros(1, dtype=mixtures.dtype), 0
+    top = options.values.amax()
+    alone = (options.values + change[:, :1] * NODES.unsqueeze(1)).amax(dim=2) - top
+    best = float(surrogate.weight @ (alone @ WEIGHTS))
+    normal = _normal()[:, :count]
+    shifts, done = normal[:, :1] @ change[:, :1], 1
     while done < count:
-        number = min(max(1, 2 * done), count)
+        number = min(2 * done, count)
         # In a triangle the first trials do not depend on later ones: more of them add to the sum.
         shifts = shifts + normal[:, done:number] @ change[:, done:number]
         # Of each draw its opposite too: without information the gain is exactly 0.
         after = options.values + torch.cat([shifts, -shifts], dim=1)
-        gains = (after.amax(dim=2) - options.values.amax()).mean(dim=1)
+        gains = (after.amax(dim=2) - top).mean(dim=1)
         best = max(best, float(surrogate.weight @ gains) / number)
         done = number
-    return best
+    return max(best, 0.0)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from admire_pipeline.optimizer.acquisition import KnowledgeGradient, Options, TargetMean
-from admire_pipeline.optimizer.batch import best_batch
+from admire_pipeline.optimizer.batch import MOST, best_batch, gain_per_trial
 from admire_pipeline.optimizer.design import next_design_point, open_fidelities
+from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
 from admire_pipeline.optimizer.numerics import torch_seed
 from admire_pipeline.optimizer.policy import (
     NothingToPropose,
@@ -21,14 +23,13 @@ from admire_pipeline.optimizer.policy import (
 from admire_pipeline.optimizer.pool import find_trial, untried
 from admire_pipeline.optimizer.search import Ranking, candidates, maximise, rank
 from admire_pipeline.optimizer.space import Space
-from admire_pipeline.optimizer.surrogate import Surrogate, SurrogateSettings, fit
+from admire_pipeline.optimizer.surrogate import Surrogate
 from admire_pipeline.optimizer.trials import Trials
 
 _CANDIDATES = 100
 _INCUMBENTS = 3
 _OPTIONS = 150
 _CLIMBS = 2  # more of them, and more options, gained nothing
-_BATCH = 32  # trials of one size that are compared with one of the target, at most
 # Predictions closer than this fraction of their standard deviation are equal.
 _TIE = 1e-3
 
@@ -47,8 +48,7 @@ class Admire(Policy):
     Args:
         settings: What the user set.
         surrogate: Choices in the surrogate.
-        batches: Compare sizes by what a target training's worth of trials would bring, not by
-            single trials.
+        batches: Compare sizes by the number of trials that pays best, not by single trials.
         proof: Hold smaller sizes back until the target has been tried, unless they are next to
             free (``open_fidelities``).
     """
@@ -95,7 +95,8 @@ class Admire(Policy):
                 }
             choices = [
                 self._choose(space, trials, KnowledgeGradient(surrogate, fidelity, options), rows)
-                for fidelity, rows in left.items()
+                # The target first, to which it falls if nothing seems to gain anything.
+                for fidelity, rows in reversed(left.items())
                 if len(rows)
             ]
         if not choices and space.pools:
@@ -178,18 +179,22 @@ class Admire(Policy):
         self, space: Space, trials: Trials, gain: KnowledgeGradient, mixtures: np.ndarray
     ) -> _Choice:
         """Choose among new mixtures of one size (``n >= 1``)."""
-        cost = space.fidelities[gain.fidelity].cost
-        most = min(int(space.target.cost / cost), _BATCH)
+        fidelity, cost = gain.fidelity, space.fidelities[gain.fidelity].cost
+        most = min(int(space.target.cost / cost), MOST)
         if self.batches and most > 1:
             value, row = best_batch(gain, mixtures, most)
-            return _Choice(value / cost, mixtures[row], gain.fidelity)
+            return _Choice(value / cost, mixtures[row], fidelity)
         if space.pools:
             ranking, first = rank(gain, mixtures), 0
         else:
             ranking = maximise(gain, space.mixtures, mixtures, restarts=_CLIMBS)
             # A climb may end on a trial.
-            first = int(_are_new(ranking.mixtures, trials, gain.fidelity).argmax())
-        return _Choice(float(ranking.values[first]) / cost, ranking.mixtures[first], gain.fidelity)
+            first = int(_are_new(ranking.mixtures, trials, fidelity).argmax())
+        mixture, value = ranking.mixtures[first], float(ranking.values[first])
+        if self.batches:
+            # By the same measure as the batches of other sizes.
+            value = gain_per_trial(gain, torch.from_numpy(mixture[None]))
+        return _Choice(value / cost, mixture, fidelity)
 
 
 class AdmireTarget(Admire):

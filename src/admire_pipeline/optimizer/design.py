@@ -28,7 +28,8 @@ def open_fidelities(space: Space, trials: Trials) -> list[int]:
         trials: All trials so far, pending and failed ones included.
     """
     target = len(space.fidelities) - 1
-    if int((trials.fidelities == target).sum()) >= PROOF:
+    told = trials.observed | trials.pending
+    if int((told & (trials.fidelities == target)).sum()) >= PROOF:
         return list(range(target + 1))
     costs = np.array([fidelity.cost for fidelity in space.fidelities])
     left = _credit(space) - costs[trials.fidelities[trials.fidelities < target]].sum()

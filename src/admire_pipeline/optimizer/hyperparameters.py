@@ -18,6 +18,7 @@ _LOG_SPREAD = (0.0, 0.3)  # of each size, a correction of the standardisation
 # Entry below the diagonal of the triangle of correlations: with the size next to the target the
 # correlation is 0.7 at the median and below 0 with probability 0.16.
 _CORRELATION = (1.0, 1.0)
+_ALONE = 1 / 8  # of the draws: in these no size tells anything of the target
 
 
 @dataclass(frozen=True)
@@ -46,33 +47,49 @@ class Hyperparameters:
 
 
 @cache
-def draw_hyperparameters(count: int, fidelities: int, *, one_noise: bool) -> Hyperparameters:
+def draw_hyperparameters(
+    count: int,
+    fidelities: int,
+    *,
+    one_noise: bool = False,
+    linear: bool = True,
+    guard: bool = True,
+    skip: int = 0,
+) -> Hyperparameters:
     """Draw hyperparameters from their prior by a scrambled Sobol sequence, always the same ones.
 
     The correlations between fidelities are ``L L'`` where ``L`` is a unit lower triangle with its
     rows normalised and the target in its first row, so that its first column holds the
     correlations with the target; the entries below its diagonal are normal (Bonilla et al. 2007
-    for the coregionalization). Both signs occur: there are draws in which a size tells nothing of
-    the target, or ranks mixtures the other way round.
+    for the coregionalization). Both signs occur: there are draws in which a size ranks mixtures the
+    other way round. The more sizes, the rarer draws in which none tells of the target, which are a
+    model of the target alone: an eighth of all draws is made so.
 
     Args:
         count: Number of draws ``S``.
         fidelities: Their number ``M``; the target is the last.
         one_noise: Give all fidelities the same noise.
+        linear: Have a linear part, not the Matern part alone.
+        guard: Make a model of the target alone of some of the draws.
+        skip: Leave out so many draws of the sequence.
     """
     rows, columns = torch.tril_indices(fidelities, fidelities, -1)
     sizes = (1, 1, fidelities, fidelities, len(rows))
     engine = torch.quasirandom.SobolEngine(sum(sizes), scramble=True, seed=0)
+    engine.fast_forward(skip)
     uniform = engine.draw(count, dtype=torch.float64).clamp(1e-6, 1 - 1e-6)
-    linear, lengthscale, noise, spread, entries = torch.special.ndtri(uniform).split(sizes, dim=1)
+    share, lengthscale, noise, spread, entries = torch.special.ndtri(uniform).split(sizes, dim=1)
     triangle = torch.eye(fidelities, dtype=torch.float64).repeat(count, 1, 1)
     triangle[:, rows, columns] = _scaled(entries, _CORRELATION)
+    if guard:
+        # The last ones: a block of the sequence covers the other hyperparameters evenly.
+        triangle[count - round(count * _ALONE) :, 1:, 0] = 0
     root = torch.nn.functional.normalize(triangle, dim=-1).flip(1)
     spread = _scaled(spread, _LOG_SPREAD).exp()
     if one_noise:
         noise = noise[:, :1].expand(-1, fidelities)
     return Hyperparameters(
-        linear=_scaled(linear[:, 0], _LINEAR_LOGIT).sigmoid(),
+        linear=_scaled(share[:, 0], _LINEAR_LOGIT).sigmoid() * linear,
         lengthscale=_scaled(lengthscale[:, 0], _LOG_LENGTHSCALE).exp(),
         noise=_scaled(noise, _LOG_NOISE).exp(),
         coregion=spread.unsqueeze(2) * (root @ root.transpose(1, 2)) * spread.unsqueeze(1),
@@ -80,22 +97,23 @@ def draw_hyperparameters(count: int, fidelities: int, *, one_noise: bool) -> Hyp
 
 
 def cross(bases: Hyperparameters, others: Hyperparameters) -> Hyperparameters:
-    """Return every draw of ``bases`` with the covariances between fidelities of every other one.
+    """Return every draw of ``bases`` as it is, and with the coregionalization of every other one.
 
     Args:
         bases: ``S`` draws.
         others: ``R`` draws.
 
     Returns:
-        ``S R`` draws; as the prior of both parts is a product, all are as probable before the
+        ``S (R + 1)`` draws; as the prior of both parts is a product, all are as probable before the
         trials.
     """
-    count = len(others)
+    count = 1 + len(others)
+    swapped = others.coregion.expand(len(bases), -1, -1, -1)
     return Hyperparameters(
         linear=bases.linear.repeat_interleave(count),
         lengthscale=bases.lengthscale.repeat_interleave(count),
         noise=bases.noise.repeat_interleave(count, dim=0),
-        coregion=others.coregion.repeat(len(bases), 1, 1),
+        coregion=torch.cat([bases.coregion.unsqueeze(1), swapped], dim=1).flatten(0, 1),
     )
 
 

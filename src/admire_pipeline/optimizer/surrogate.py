@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,39 +12,13 @@ from torch import Tensor
 
 from admire_pipeline.optimizer.covariance import LEVEL_VARIANCE, covariance
 from admire_pipeline.optimizer.embedding import Embedding
-from admire_pipeline.optimizer.evidence import JITTER, SCALE_WEIGHT, Data, chunks, factor, weigh
-from admire_pipeline.optimizer.hyperparameters import Hyperparameters, cross, draw_hyperparameters
-from admire_pipeline.optimizer.numerics import one_thread
-from admire_pipeline.optimizer.space import Space
-from admire_pipeline.optimizer.standardise import standardise
+from admire_pipeline.optimizer.evidence import JITTER
+from admire_pipeline.optimizer.hyperparameters import Hyperparameters
 from admire_pipeline.optimizer.trials import Trials
 
-_DRAWS = 128
-_KEPT = 16  # draws that carry nearly all of the posterior
-_LEAST_PROBABILITY = 1e-2
-_FEW = 16  # effective draws, below which ...
-_BASES, _CROSSED = 8, 16  # ... so many of the best are crossed with so many correlations
-
 
 @dataclass(frozen=True)
-class SurrogateSettings:
-    """Choices in the surrogate, each of which the ablation takes back in turn.
-
-    Attributes:
-        roots: Square roots of weights (the Hellinger embedding) as inputs, not the weights.
-        per_metric: One output per metric of the objective, not one for the score.
-        averaged: Average over hyperparameters, not the most probable draw alone.
-        noise_per_fidelity: One noise per fidelity, not the same for all.
-    """
-
-    roots: bool = True
-    per_metric: bool = True
-    averaged: bool = True
-    noise_per_fidelity: bool = True
-
-
-@dataclass(frozen=True)
-class _Part:
+class Part:
     """The posterior of the metrics that the same ``n`` trials have.
 
     Attributes:
@@ -109,12 +82,15 @@ class Surrogate:
         draws: ``S`` hyperparameters that explain the trials best.
         parts: The metrics, by the trials that have them.
         level: Score of the target's location in every metric.
+        evaluation: ``M`` variances of the noise that evaluations at each size are known to have,
+            on average; what future trials will have too.
     """
 
     embed: Embedding
     draws: Hyperparameters
-    parts: tuple[_Part, ...]
+    parts: tuple[Part, ...]
     level: float
+    evaluation: Tensor
 
     @property
     def target(self) -> int:
@@ -202,7 +178,7 @@ class Surrogate:
     def noise_by_draw(self, fidelity: int) -> Tensor:
         """Return the variance (``S``) of the noise of one trial's score, draw by draw."""
         scale = torch.stack([part.scale for part in self.parts]).sum(dim=0)
-        return scale * self.draws.noise[:, fidelity]
+        return scale * self.draws.noise[:, fidelity] + self.evaluation[fidelity]
 
     def variance(self, moments: Moments) -> Tensor:
         """Return the posterior variances (``b``) of the noise-free score."""
@@ -220,7 +196,7 @@ class Surrogate:
 
     def noise(self, fidelity: int) -> float:
         """Return the variance of the noise of one trial's score at a fidelity."""
-        return float(self._share @ self.draws.noise[:, fidelity])
+        return float(self._share @ self.draws.noise[:, fidelity] + self.evaluation[fidelity])
 
     def predict(self, mixtures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Predict the noise-free score at the target.
@@ -306,122 +282,6 @@ class Surrogate:
                 )
             )
         return replace(self, parts=tuple(parts))
-
-
-@one_thread()
-def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
-    """Weigh hyperparameters by how well they explain the trials, and condition on these.
-
-    Args:
-        space: The campaign's space.
-        seen: At least one observed trial, at any fidelity.
-        settings: Choices in the model.
-    """
-    values, weights, names = _outputs(space, seen, settings)
-    count = len(space.fidelities)
-    embed = Embedding.of(space, settings.roots)
-    inputs = embed(torch.from_numpy(seen.mixtures))
-    draws = draw_hyperparameters(_DRAWS, count, one_noise=not settings.noise_per_fidelity)
-    level = 0.0
-    data, units = [], []
-    for rows, columns in _patterns(values):
-        where = seen.fidelities[rows]
-        found = [
-            standardise(inputs[rows].numpy(), values[rows, column], where, count)
-            for column in columns
-        ]
-        location, scale = (np.stack(part, axis=1) for part in zip(*found, strict=True))
-        level += float(weights[columns] @ location[-1])
-        standard = (values[np.ix_(rows, columns)] - location[where]) / scale[where]
-        evaluation = _evaluation_noise(seen, rows, weights[columns], scale)
-        chosen = Data(
-            inputs[rows],
-            torch.from_numpy(where),
-            torch.from_numpy(standard),
-            torch.from_numpy(evaluation),
-            torch.from_numpy(weights[columns] * scale[-1]),
-        )
-        data.append(chosen)
-        units.append(
-            tuple(
-                (names[column], float(location[-1, index]), float(scale[-1, index]))
-                for index, column in enumerate(columns)
-                if names
-            )
-        )
-    probabilities = [weigh(draws, part, settings.averaged) for part in data]
-    together = torch.cat(probabilities, dim=1)
-    if settings.averaged and count > 1 and float(_effective(together)) < _FEW:
-        # Many trials of one size single a draw out for what it says of that size, and would take
-        # its correlations with the other sizes, of which they tell nothing, along with it.
-        best = together.sum(dim=1).argsort(descending=True, stable=True)[:_BASES]
-        draws = cross(draws[best], draw_hyperparameters(_CROSSED, count, one_noise=False))
-        probabilities = [weigh(draws, part, settings.averaged) for part in data]
-        together = torch.cat(probabilities, dim=1)
-    likely = (together >= _LEAST_PROBABILITY * together.amax(dim=0)).any(dim=1).nonzero()[:, 0]
-    likely = likely[together[likely].sum(dim=1).argsort(descending=True, stable=True)[:_KEPT]]
-    draws = draws[likely]
-    parts = []
-    for part, probability, unit in zip(data, probabilities, units, strict=True):
-        # A metric whose own draws are not among those kept falls back on all of these.
-        kept = probability[likely] + 1e-12
-        factors = [factor(chunk, part) for chunk in chunks(draws)]
-        root, white, quadratic = (torch.cat(each) for each in zip(*factors, strict=True))
-        trials = len(part.inputs)
-        variance = (SCALE_WEIGHT + quadratic) / (SCALE_WEIGHT + max(trials - 2, 0))
-        parts.append(
-            _Part(
-                part.inputs,
-                part.fidelities,
-                root,
-                white,
-                kept / kept.sum(dim=0),
-                variance,
-                part.weights,
-                unit,
-            )
-        )
-    return Surrogate(embed, draws, tuple(parts), level)
-
-
-def _effective(probabilities: Tensor) -> Tensor:
-    """Return the effective number of draws of posterior probabilities (``S x P``), all metrics."""
-    return 1 / probabilities.mean(dim=1).square().sum()
-
-
-def _outputs(
-    space: Space, seen: Trials, settings: SurrogateSettings
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Return what is modelled (``n x P``, NaN where unknown), its weights in the score, its names.
-
-    The score modelled alone has no name.
-    """
-    weights = np.array(list(space.objective.values()), dtype=np.float64)
-    used = np.flatnonzero((weights != 0) & np.isfinite(seen.metrics).any(axis=0))
-    alone = len(used) < 1 or not np.isfinite(seen.metrics[:, used]).any(axis=1).all()
-    if alone or not settings.per_metric:
-        # The score alone: there are no metrics, or some trials have none.
-        return seen.scores[:, None], np.ones(1), ()
-    names = tuple(space.objective)
-    return seen.metrics[:, used], weights[used], tuple(names[index] for index in used)
-
-
-def _patterns(values: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the rows and the columns of metrics (of ``n x P``) that the same trials have."""
-    known = np.isfinite(values)
-    patterns, group = np.unique(known, axis=1, return_inverse=True)
-    for index in range(patterns.shape[1]):
-        yield np.flatnonzero(patterns[:, index]), np.flatnonzero(group.ravel() == index)
-
-
-def _evaluation_noise(
-    seen: Trials, rows: np.ndarray, weights: np.ndarray, scale: np.ndarray
-) -> np.ndarray:
-    """Return the part of the noise variance (``n``) that standard errors tell, standardised."""
-    # That of a score of independent metrics, each with an error in the same ratio to its spread.
-    spread = np.sqrt(((weights * scale[seen.fidelities[rows]]) ** 2).sum(axis=1))
-    errors = np.nan_to_num(seen.score_errors[rows])
-    return np.minimum((errors / np.maximum(spread, 1e-300)) ** 2, 1e6)
 
 
 def _contract(left: Tensor, right: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MIXTURE_PREFIX = "mixture."
 METRIC_PREFIX = "metric."
+METRIC_ERROR_PREFIX = "metric_se."
 STATUSES = ("observed", "pending", "failed")
 
 # Mixtures that differ by less in every weight (0.1 percentage points) train the same model.
@@ -37,6 +38,7 @@ class Trials:
         score_errors: ``n`` standard errors of the scores, NaN where unknown.
         metrics: ``n x P`` metrics, in the order of ``Space.objective``, NaN where a trial lacks
             one.
+        metric_errors: ``n x P`` standard errors of them, NaN where unknown.
     """
 
     names: tuple[str, ...]
@@ -47,6 +49,7 @@ class Trials:
     scores: np.ndarray
     score_errors: np.ndarray
     metrics: np.ndarray
+    metric_errors: np.ndarray
 
     @classmethod
     def from_frame(cls, space: Space, frame: pd.DataFrame) -> Trials:
@@ -56,8 +59,9 @@ class Trials:
             space: The campaign's space.
             frame: One row a trial with columns ``trial``, ``fidelity``, ``status`` (observed,
                 pending or failed), ``score``, optionally ``score_se``, ``mixture.<domain>`` for
-                every domain, and optionally ``metric.<name>`` for the objective's metrics. Other
-                columns are ignored. A frame without rows needs no columns.
+                every domain, and optionally ``metric.<name>`` and ``metric_se.<name>`` for the
+                objective's metrics. Other columns are ignored. A frame without rows needs no
+                columns.
 
         Returns:
             The trials in the table's order.
@@ -84,14 +88,19 @@ class Trials:
         simplex = np.all(mixtures >= -1e-6, axis=1) & (np.abs(mixtures.sum(axis=1) - 1) <= 1e-6)
         if bad := [names[i] for i in np.flatnonzero(~simplex)]:
             raise ValueError(f"trials: mixture of {bad[0]!r} must be non-negative and sum to 1")
-        errors = frame.reindex(columns=["score_se"])["score_se"].to_numpy(dtype=np.float64)
-        errors = np.where(np.isfinite(errors) & (errors >= 0), errors, np.nan)
         scores = np.where(observed, scores, np.nan)
-        columns = [METRIC_PREFIX + name for name in space.objective]
-        metrics = frame.reindex(columns=columns).to_numpy(dtype=np.float64)
+        metrics = _optional(frame, [METRIC_PREFIX + name for name in space.objective])
         metrics = np.where(observed[:, None] & np.isfinite(metrics), metrics, np.nan)
         return cls(
-            names, np.clip(mixtures, 0, 1), fidelities, observed, pending, scores, errors, metrics
+            names,
+            np.clip(mixtures, 0, 1),
+            fidelities,
+            observed,
+            pending,
+            scores,
+            _errors(_optional(frame, ["score_se"]))[:, 0],
+            metrics,
+            _errors(_optional(frame, [METRIC_ERROR_PREFIX + name for name in space.objective])),
         )
 
     def __len__(self) -> int:
@@ -119,6 +128,16 @@ class Trials:
 def _columns(space: Space) -> list[str]:
     mixture = [MIXTURE_PREFIX + name for name in space.mixtures.domains]
     return ["trial", "fidelity", "status", "score", *mixture]
+
+
+def _optional(frame: pd.DataFrame, columns: list[str]) -> np.ndarray:
+    """Return columns as numbers, NaN where the table has none."""
+    return frame.reindex(columns=columns).to_numpy(dtype=np.float64)
+
+
+def _errors(values: np.ndarray) -> np.ndarray:
+    """Return standard errors, NaN where a value is none."""
+    return np.where(np.isfinite(values) & (values >= 0), values, np.nan)
 
 
 def _codes(column: str, values: pd.Series, allowed: Sequence[str]) -> np.ndarray:

@@ -17,6 +17,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "admire-score-alone": {"surrogate": {"per_metric": False}},
     "admire-most-probable": {"surrogate": {"averaged": False}},
     "admire-one-noise": {"surrogate": {"noise_per_fidelity": False}},
+    "admire-no-linear": {"surrogate": {"linear": False}},
+    "admire-no-guard": {"surrogate": {"guard": False}},
     "admire-single-trials": {"batches": False},
     "admire-no-proof": {"proof": False},
 }
@@ -75,7 +77,7 @@ def make(name: str, settings: PolicySettings | None, space: Space) -> Policy:
         return make_policy(name, settings)
     if name in ABLATIONS:
         from admire_pipeline.optimizer.bayesian import Admire
-        from admire_pipeline.optimizer.surrogate import SurrogateSettings
+        from admire_pipeline.optimizer.fitting import SurrogateSettings
 
         choices = dict(ABLATIONS[name])
         surrogate = SurrogateSettings(**choices.pop("surrogate", {}))

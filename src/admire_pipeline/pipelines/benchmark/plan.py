@@ -27,8 +27,17 @@ CACHE = Path("data/06_models/simulators")
 
 REPORTS = Path("data/08_reporting/benchmark")
 
-POLICIES = ("random", "uniform", "regmix", "zero-shot", "admire-bo", "admire-mfbo", "admire")
-"""All but those that exist for comparison with ours alone; `zero-shot` stands for one a size."""
+POLICIES = (
+    "random",
+    "uniform",
+    "regmix",
+    "zero-shot",
+    "admire-bo",
+    "admire-mfbo",
+    "admire-target",
+    "admire",
+)
+"""All but those of the ablation; `zero-shot` stands for one a size."""
 
 NEEDED_BY_REGMIX = "lightgbm"
 

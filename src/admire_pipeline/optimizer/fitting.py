@@ -1,0 +1,204 @@
+"""How the surrogate is fitted: draws of hyperparameters, weighed by what the trials say of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from admire_pipeline.optimizer.embedding import Embedding
+from admire_pipeline.optimizer.evidence import SCALE_WEIGHT, Data, chunks, factor, weigh
+from admire_pipeline.optimizer.hyperparameters import cross, draw_hyperparameters
+from admire_pipeline.optimizer.numerics import one_thread
+from admire_pipeline.optimizer.space import Space
+from admire_pipeline.optimizer.standardise import standardise
+from admire_pipeline.optimizer.surrogate import Part, Surrogate
+from admire_pipeline.optimizer.trials import Trials
+
+_DRAWS = 128
+_KEPT = 16  # draws, the most probable ones over all metrics: twice as many gained nothing
+_LEAST_PROBABILITY = 1e-2
+_FEW = 16  # effective draws, below which ...
+_BASES, _CROSSED = 8, 8  # ... so many of the best are crossed with so many correlations
+
+
+@dataclass(frozen=True)
+class SurrogateSettings:
+    """Choices in the surrogate, each of which the ablation takes back in turn.
+
+    Attributes:
+        roots: Square roots of weights (the Hellinger embedding) as inputs, not the weights.
+        per_metric: One output per metric of the objective, not one for the score.
+        averaged: Average over hyperparameters, not the most probable draw alone.
+        noise_per_fidelity: One noise per fidelity, not the same for all.
+        linear: A linear part beside the Matern part.
+        guard: Models of the target alone among those averaged over.
+    """
+
+    roots: bool = True
+    per_metric: bool = True
+    averaged: bool = True
+    noise_per_fidelity: bool = True
+    linear: bool = True
+    guard: bool = True
+
+
+@one_thread()
+def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
+    """Weigh hyperparameters by how well they explain the trials, and condition on these.
+
+    Args:
+        space: The campaign's space.
+        seen: At least one observed trial, at any fidelity.
+        settings: Choices in the model.
+    """
+    outputs = _outputs(space, seen, settings)
+    count = len(space.fidelities)
+    embed = Embedding.of(space, settings.roots)
+    inputs = embed(torch.from_numpy(seen.mixtures))
+    prior = partial(
+        draw_hyperparameters,
+        fidelities=count,
+        one_noise=not settings.noise_per_fidelity,
+        linear=settings.linear,
+        guard=settings.guard,
+    )
+    draws = prior(_DRAWS)
+    level = 0.0
+    data, units = [], []
+    for rows, columns in _patterns(outputs.values):
+        where = seen.fidelities[rows]
+        found = [
+            standardise(inputs[rows].numpy(), outputs.values[rows, column], where, count)
+            for column in columns
+        ]
+        location, scale = (np.stack(part, axis=1) for part in zip(*found, strict=True))
+        level += float(outputs.weights[columns] @ location[-1])
+        standard = (outputs.values[np.ix_(rows, columns)] - location[where]) / scale[where]
+        evaluation = _evaluation_noise(outputs, seen, rows, columns, scale[where])
+        chosen = Data(
+            inputs[rows],
+            torch.from_numpy(where),
+            torch.from_numpy(standard),
+            torch.from_numpy(evaluation),
+            torch.from_numpy(outputs.weights[columns] * scale[-1]),
+        )
+        data.append(chosen)
+        units.append(
+            tuple(
+                (outputs.names[column], float(location[-1, index]), float(scale[-1, index]))
+                for index, column in enumerate(columns)
+                if outputs.names
+            )
+        )
+    probabilities = [weigh(draws, part, settings.averaged) for part in data]
+    together = torch.cat(probabilities, dim=1)
+    if settings.averaged and count > 1 and float(_effective(together)) < _FEW:
+        # Many trials of one size single a draw out for what it says of that size, and would take
+        # its correlations with the other sizes, of which they tell nothing, along with it.
+        best = together.sum(dim=1).argsort(descending=True, stable=True)[:_BASES]
+        draws = cross(draws[best], prior(_CROSSED, skip=_DRAWS))
+        probabilities = [weigh(draws, part, settings.averaged) for part in data]
+        together = torch.cat(probabilities, dim=1)
+    likely = (together >= _LEAST_PROBABILITY * together.amax(dim=0)).any(dim=1).nonzero()[:, 0]
+    likely = likely[together[likely].sum(dim=1).argsort(descending=True, stable=True)[:_KEPT]]
+    draws = draws[likely]
+    parts = []
+    for part, probability, unit in zip(data, probabilities, units, strict=True):
+        # A metric whose own draws are not among those kept falls back on all of these.
+        kept = probability[likely] + 1e-12
+        factors = [factor(chunk, part) for chunk in chunks(draws)]
+        root, white, quadratic = (torch.cat(each) for each in zip(*factors, strict=True))
+        trials = len(part.inputs)
+        variance = (SCALE_WEIGHT + quadratic) / (SCALE_WEIGHT + trials - 2)
+        parts.append(
+            Part(
+                part.inputs,
+                part.fidelities,
+                root,
+                white,
+                kept / kept.sum(dim=0),
+                variance,
+                part.weights,
+                unit,
+            )
+        )
+    return Surrogate(embed, draws, tuple(parts), level, _known_noise(seen, count))
+
+
+def _effective(probabilities: Tensor) -> Tensor:
+    """Return how many draws the posterior (``S x P``) of the median metric spreads over."""
+    return (1 / probabilities.square().sum(dim=0)).median()
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """What is modelled.
+
+    Attributes:
+        values: ``n x P``, NaN where unknown.
+        errors: ``n x P`` standard errors of them, NaN where unknown.
+        weights: ``P`` weights in the score.
+        names: ``P`` names of metrics, none where it is the score alone.
+    """
+
+    values: np.ndarray
+    errors: np.ndarray
+    weights: np.ndarray
+    names: tuple[str, ...]
+
+
+def _outputs(space: Space, seen: Trials, settings: SurrogateSettings) -> _Outputs:
+    weights = np.array(list(space.objective.values()), dtype=np.float64)
+    used = np.flatnonzero((weights != 0) & np.isfinite(seen.metrics).any(axis=0))
+    alone = len(used) < 1 or not np.isfinite(seen.metrics[:, used]).any(axis=1).all()
+    if alone or not settings.per_metric:
+        # There are no metrics, or some trials have none.
+        return _Outputs(seen.scores[:, None], seen.score_errors[:, None], np.ones(1), ())
+    names = tuple(np.array(list(space.objective))[used])
+    return _Outputs(seen.metrics[:, used], seen.metric_errors[:, used], weights[used], names)
+
+
+def _patterns(values: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the rows and the columns of metrics (of ``n x P``) that the same trials have."""
+    known = np.isfinite(values)
+    patterns, group = np.unique(known, axis=1, return_inverse=True)
+    for index in range(patterns.shape[1]):
+        yield np.flatnonzero(patterns[:, index]), np.flatnonzero(group.ravel() == index)
+
+
+def _known_noise(seen: Trials, count: int) -> Tensor:
+    """Return the mean square of the scores' standard errors at each size, 0 if none are known.
+
+    Sizes without any have that of the others: the evaluation is the same.
+    """
+    squares = seen.score_errors**2
+    known = np.isfinite(squares)
+    if not known.any():
+        return torch.zeros(count, dtype=torch.float64)
+    at = [squares[known & (seen.fidelities == size)] for size in range(count)]
+    overall = squares[known].mean()
+    return torch.tensor([each.mean() if len(each) else overall for each in at])
+
+
+def _evaluation_noise(
+    outputs: _Outputs, seen: Trials, rows: np.ndarray, columns: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
+    """Return the part of the noise variance (``n``) that standard errors tell, standardised.
+
+    It is one for all metrics of a part, as these share their covariances: the mean of what their
+    own errors tell, or where none is known, what the score's does.
+    """
+    own = (outputs.errors[np.ix_(rows, columns)] / scale) ** 2
+    known = np.isfinite(own)
+    mean = np.where(known, own, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    # That of a score of independent metrics, each with an error in the same ratio to its spread.
+    spread = np.sqrt(((outputs.weights[columns] * scale) ** 2).sum(axis=1))
+    spread = spread * math.sqrt(len(outputs.weights) / len(columns))
+    of_score = np.nan_to_num((seen.score_errors[rows] / np.maximum(spread, 1e-300)) ** 2)
+    return np.minimum(np.where(known.any(axis=1), mean, of_score), 1e6)
