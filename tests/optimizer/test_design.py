@@ -66,6 +66,12 @@ def test_sizes_that_are_not_free_wait_for_the_target() -> None:
     assert opened(make_space(10, (0.01, 1.0)), []) == [0]
 
 
+def test_failed_trials_of_the_target_prove_nothing() -> None:
+    space = make_space(4, (0.2, 1.0))
+    frame = hill_frame(space, [1, 1]).assign(status="failed", score=np.nan)
+    assert open_fidelities(space, Trials.from_frame(space, frame)) == [1]
+
+
 def test_a_lone_target_and_a_target_that_is_cheaper_are_fine() -> None:
     assert opened(make_space(3, (1.0,)), []) == [0]
     assert opened(make_space(3, (2.0, 1.0)), []) == [1]

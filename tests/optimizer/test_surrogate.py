@@ -290,6 +290,46 @@ def test_predictions_follow_the_units_of_the_score(scale: float, shift: float) -
     np.testing.assert_allclose(other_deviation / scale, deviation, rtol=1e-6)
 
 
+def test_errors_of_metrics_count_before_those_of_the_score() -> None:
+    space, frame = with_metrics(*two_sizes(), OBJECTIVE)
+    test = space.mixtures.sample(5, np.random.default_rng(0))
+    of_score = fitted(space, frame.assign(score_se=0.3)).predict(test)
+    exact = fitted(space, frame).predict(test)
+    errors = {f"metric_se.{name}": 0.0 for name in OBJECTIVE}
+    known = fitted(space, frame.assign(score_se=0.3, **errors))
+    # The score's error is that of future trials all the same.
+    assert known.noise(1) == pytest.approx(fitted(space, frame).noise(1) + 0.09)
+    np.testing.assert_allclose(known.predict(test), exact)
+    assert np.abs(np.array(of_score) - exact).max() > 1e-3
+    errors = {f"metric_se.{name}": 1e6 for name in OBJECTIVE}
+    (vague,) = (fitted(space, frame.assign(**errors)).predict(test)[1],)
+    assert (vague > exact[1]).all()
+
+
+def test_the_score_error_is_shared_by_metrics_that_different_trials_have() -> None:
+    """Two metrics alike, of all trials or one lacking another: the noise is nearly the same."""
+    space, frame = with_metrics(*two_sizes(), {"a": 1.0, "b": 1.0})
+    frame["metric.b"] = frame["metric.a"]
+    frame["score_se"] = 1.0
+    whole = fitted(space, frame)
+    frame.loc[0, "metric.b"] = np.nan
+    apart = fitted(space, frame)
+    assert (len(whole.parts), len(apart.parts)) == (1, 2)
+    test = space.mixtures.sample(20, np.random.default_rng(0))
+    ratio = apart.predict(test)[1] / whole.predict(test)[1]
+    assert np.median(ratio) == pytest.approx(1, abs=0.15)
+
+
+def test_future_trials_have_the_errors_of_past_ones() -> None:
+    space, frame = two_sizes()
+    quiet = fitted(space, frame.assign(score_se=np.nan)).noise(0)
+    frame["score_se"] = [0.5] * 6 + [np.nan] * 4
+    model = fitted(space, frame)
+    assert model.evaluation.tolist() == [0.25, 0.25], "of sizes without, those of the others"
+    assert model.noise(0) > 0.25 and quiet < 0.25
+    assert (model.noise_by_draw(0) > 0.25).all()
+
+
 def correlation(model: Surrogate) -> np.ndarray:
     """Posterior mean correlation of each size with the target."""
     coregion = model.draws.coregion
