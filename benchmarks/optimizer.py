@@ -4,7 +4,7 @@
 
 A case is trials x domains x metrics, at three fidelities. Trials are those of a made-up table, at
 the smallest fidelity most of all. Draws of the hyperparameters that the trials rule out cost no
-time, so `all draws` gives the seconds where none is ruled out, which noisy trials come close to.
+time, so `most draws` gives the seconds where as many as are ever kept are, as with noisy trials.
 CPU seconds are printed for machines that have other work to do.
 """
 
@@ -67,7 +67,7 @@ def main() -> None:
             worst, _, _ = seconds(arguments.policy, space, trials)
         aim = f"  aim {AIMS[name]:.0f} s" if name in AIMS else ""
         print(  # noqa: T201
-            f"{name:>12s}  propose {proposal:6.2f} s (all draws {worst:6.2f} s)"
+            f"{name:>12s}  propose {proposal:6.2f} s (most draws {worst:6.2f} s)"
             f"  recommend {recommendation:5.2f} s  CPU {processor:6.2f} s{aim}"
         )
 

@@ -54,7 +54,7 @@ def weigh(draws: Hyperparameters, data: Data, averaged: bool) -> Tensor:
     """Return the posterior probabilities (``S x P``) of prior draws, for each metric."""
     trials = len(data.inputs)
     if trials > _EVIDENCE_TRIALS:
-        # All of the largest sizes first, and an even choice of the rest.
+        # One half of the largest sizes, the other an even choice of the rest.
         order = torch.argsort(data.fidelities, descending=True, stable=True)
         head = order[: _EVIDENCE_TRIALS // 2]
         rest = order[_EVIDENCE_TRIALS // 2 :]

@@ -38,7 +38,7 @@ class SearchSettings(BaseModel):
     policy: str
     """`admire` (our default), `admire-target`, `admire-mfbo`, `admire-bo` or `random`."""
     design_trials: int = Field(gt=0)
-    """Trials of the set-up phase: a small space-filling design, spread over the fidelities."""
+    """Trials of the set-up phase: a space-filling design at the target and the smallest size."""
     bounds: dict[str, Bounds] = Field(default_factory=dict)
     """Least and greatest weight per domain; [0, 1] for those not named."""
     warm_start: str | None = Field(default=None, min_length=1)
