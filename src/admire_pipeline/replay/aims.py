@@ -153,7 +153,8 @@ def _area_pile(curves: pd.DataFrame) -> Found:
 
 def _reach_simulator(curves: pd.DataFrame, table: str) -> Found:
     costs = {
-        policy: _mean(curves, table, "simulator", policy).reach(0.1) for policy in (OURS, MFBO, BO)
+        policy: _mean(curves, table, "simulator", policy, objectives=(AVERAGE,)).reach(0.1)
+        for policy in (OURS, MFBO, BO)
     }
     # Where a published policy never reaches it, its budget is a lower bound of what it needs.
     budgets = {p: _budget(curves, table, p, "simulator") for p in (MFBO, BO)}
@@ -163,7 +164,7 @@ def _reach_simulator(curves: pd.DataFrame, table: str) -> Found:
     return Found(_bounded(costs[OURS], _budget(curves, table, OURS, "simulator")), beside, met)
 
 
-def _guard(curves: pd.DataFrame, table: str, objectives: int | tuple[str, ...]) -> Found:
+def _guard(curves: pd.DataFrame, table: str, objectives: tuple[str, ...]) -> Found:
     def of(policy: str) -> pd.DataFrame:
         return curves[
             (curves["table"] == table)
@@ -221,7 +222,7 @@ AIMS = (
     ),
     *(
         Aim(
-            f"{name} simulator",
+            f"{name} simulator, average",
             "cost to reach and stay at 0.1",
             f"at most 1/3 of {MFBO}'s, 1/2 of {BO}'s",
             partial(_reach_simulator, table=table),
@@ -233,11 +234,15 @@ AIMS = (
         *_GUARD,
         partial(_guard, table="tulu", objectives=("average_ood",)),
     ),
-    Aim("made up: small is noise", *_GUARD, partial(_guard, table=f"{PREFIX}noise", objectives=1)),
+    Aim(
+        "made up: small is noise",
+        *_GUARD,
+        partial(_guard, table=f"{PREFIX}noise", objectives=(AVERAGE,)),
+    ),
     Aim(
         "made up: small is reversed",
         *_GUARD,
-        partial(_guard, table=f"{PREFIX}reversed", objectives=1),
+        partial(_guard, table=f"{PREFIX}reversed", objectives=(AVERAGE,)),
     ),
 )
 """All of them, in the order of the report. Regrets are normalised and honest, their mean is over
