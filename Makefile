@@ -65,7 +65,7 @@ ABLATION = $(BIN)/kedro admire benchmark --seeds 0-4 --policies $(ABLATED)
 ABLATION_OUT = --out data/08_reporting/benchmark/ablation
 ablation: $(STAMP) ## our policy with each of its choices taken back in turn (docs/optimizer.md)
 	for table in made-up-transfer made-up-noise made-up-reversed; do \
-		$(ABLATION) --table $$table --budget 15 $(ABLATION_OUT)/$$table || exit; \
+		$(ABLATION) --table $$table --objectives average --budget 15 $(ABLATION_OUT)/$$table || exit; \
 	done
 	$(ABLATION) --table tulu --objectives average,average_id,average_ood --budget 15 $(ABLATION_OUT)/tulu
 	$(ABLATION) --table pile --objectives average --budget 0.1 $(ABLATION_OUT)/pile
