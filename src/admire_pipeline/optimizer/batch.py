@@ -22,7 +22,7 @@ MOST = 32
 """Trials of one size that are considered together."""
 
 _LIKELIEST = 4  # of the surrogate's own draws: enough to choose by, not to tell what it is worth
-_SHORTLIST = 128  # mixtures whose covariances with one another are worth their price
+_SHORTLIST = 64  # mixtures whose covariances with one another are worth their price
 
 
 @one_thread()
@@ -45,9 +45,9 @@ def best_batch(gain: KnowledgeGradient, mixtures: np.ndarray, most: int) -> tupl
 
 @cache
 def _normal() -> Tensor:
-    """Return normal draws, ``128 x MOST``, the same for all sizes: what is compared shares them."""
+    """Return normal draws, ``64 x MOST``, the same for all sizes: what is compared shares them."""
     uniform = torch.quasirandom.SobolEngine(MOST, scramble=True, seed=0).draw(
-        128, dtype=torch.float64
+        64, dtype=torch.float64
     )
     return torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6))
 

@@ -17,7 +17,6 @@ JITTER = 1e-6
 SCALE_WEIGHT = 6.0
 """Inverse-gamma prior of the variance that standardisation leaves, as so many observations."""
 
-_EVIDENCE_TRIALS = 96  # enough to tell good hyperparameters from bad ones
 _CHUNK = 8  # draws whose covariances are made at once: they stay in the cache
 
 
@@ -50,15 +49,22 @@ class Data:
         )
 
 
-def weigh(draws: Hyperparameters, data: Data, averaged: bool) -> Tensor:
-    """Return the posterior probabilities (``S x P``) of prior draws, for each metric."""
+def weigh(draws: Hyperparameters, data: Data, *, averaged: bool, most: int) -> Tensor:
+    """Return the posterior probabilities (``S x P``) of prior draws, for each metric.
+
+    Args:
+        draws: Equally probable before the trials.
+        data: The trials.
+        averaged: Otherwise the most probable draw has probability one.
+        most: Trials that are looked at.
+    """
     trials = len(data.inputs)
-    if trials > _EVIDENCE_TRIALS:
+    if trials > most:
         # One half of the largest sizes, the other an even choice of the rest.
         order = torch.argsort(data.fidelities, descending=True, stable=True)
-        head = order[: _EVIDENCE_TRIALS // 2]
-        rest = order[_EVIDENCE_TRIALS // 2 :]
-        step = torch.linspace(0, len(rest) - 1, _EVIDENCE_TRIALS - len(head)).long()
+        head = order[: most // 2]
+        rest = order[most // 2 :]
+        step = torch.linspace(0, len(rest) - 1, most - len(head)).long()
         data = data.where(torch.cat([head, rest[step]]))
     evidence = torch.cat([_evidence(chunk, data) for chunk in chunks(draws)])
     if averaged:

@@ -21,10 +21,10 @@ from admire_pipeline.optimizer.surrogate import Part, Surrogate
 from admire_pipeline.optimizer.trials import Trials
 
 _DRAWS = 128
-_KEPT = 16  # draws, the most probable ones over all metrics: twice as many gained nothing
+_BASES, _CROSSED = 16, 8  # so many of the best are crossed with so many coregionalizations
+_FIRST_LOOK, _SECOND_LOOK = 32, 64  # trials: enough to tell good hyperparameters from bad ones
+_KEPT = 32  # draws, the most probable ones over all metrics
 _LEAST_PROBABILITY = 1e-2
-_FEW = 16  # effective draws, below which ...
-_BASES, _CROSSED = 8, 8  # ... so many of the best are crossed with so many correlations
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,8 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
         fidelities=count,
         one_noise=not settings.noise_per_fidelity,
         linear=settings.linear,
-        guard=settings.guard,
     )
-    draws = prior(_DRAWS)
+    draws = prior(_DRAWS, guard=False)
     level = 0.0
     data, units = [], []
     for rows, columns in _patterns(outputs.values):
@@ -96,15 +95,17 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
                 if outputs.names
             )
         )
-    probabilities = [weigh(draws, part, settings.averaged) for part in data]
+    crossed = settings.averaged and count > 1
+    most = _FIRST_LOOK if crossed else _SECOND_LOOK
+    probabilities = [weigh(draws, part, averaged=settings.averaged, most=most) for part in data]
+    if crossed:
+        # Trials of one size single draws out for what they say of that size, and would take their
+        # correlations with the other sizes, of which these tell nothing, along with them.
+        best = torch.cat(probabilities, dim=1).sum(dim=1).argsort(descending=True, stable=True)
+        others = prior(_CROSSED, skip=_DRAWS, guard=settings.guard)
+        draws = cross(draws[best[:_BASES]], others)
+        probabilities = [weigh(draws, part, averaged=True, most=_SECOND_LOOK) for part in data]
     together = torch.cat(probabilities, dim=1)
-    if settings.averaged and count > 1 and float(_effective(together)) < _FEW:
-        # Many trials of one size single a draw out for what it says of that size, and would take
-        # its correlations with the other sizes, of which they tell nothing, along with it.
-        best = together.sum(dim=1).argsort(descending=True, stable=True)[:_BASES]
-        draws = cross(draws[best], prior(_CROSSED, skip=_DRAWS))
-        probabilities = [weigh(draws, part, settings.averaged) for part in data]
-        together = torch.cat(probabilities, dim=1)
     likely = (together >= _LEAST_PROBABILITY * together.amax(dim=0)).any(dim=1).nonzero()[:, 0]
     likely = likely[together[likely].sum(dim=1).argsort(descending=True, stable=True)[:_KEPT]]
     draws = draws[likely]
@@ -129,11 +130,6 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
             )
         )
     return Surrogate(embed, draws, tuple(parts), level, _known_noise(seen, count))
-
-
-def _effective(probabilities: Tensor) -> Tensor:
-    """Return how many draws the posterior (``S x P``) of the median metric spreads over."""
-    return (1 / probabilities.square().sum(dim=0)).median()
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def draw_hyperparameters(
     correlations with the target; the entries below its diagonal are normal (Bonilla et al. 2007
     for the coregionalization). Both signs occur: there are draws in which a size ranks mixtures the
     other way round. The more sizes, the rarer draws in which none tells of the target, which are a
-    model of the target alone: an eighth of all draws is made so.
+    model of the target alone: the guard makes an eighth of them so.
 
     Args:
         count: Number of draws ``S``.
