@@ -47,7 +47,7 @@ MISLEAD = random,admire-bo,admire-target,admire
 SIMULATE = random,admire-bo,admire-mfbo,admire
 COMPARE = random,uniform,regmix,admire-bo,admire-mfbo,admire-target,admire
 
-benchmark: $(STAMP) ## all policies on all tables, hours (docs/benchmark.md); prints the aims
+benchmark: $(STAMP) ## all policies on all tables, 6 hours (docs/benchmark.md); prints the aims
 	$(BIN)/python benchmarks/proposals.py
 	$(BENCHMARK) --table made-up-noise --policies $(MISLEAD) --budget 15
 	$(BENCHMARK) --table made-up-reversed --policies $(MISLEAD) --budget 15
