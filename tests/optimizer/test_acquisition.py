@@ -23,8 +23,8 @@ SURROGATE = fit(SPACE, SEEN, SurrogateSettings())
 POINTS = SPACE.mixtures.spread(40, np.random.default_rng(0))
 TESTS = torch.from_numpy(SPACE.mixtures.spread(5, np.random.default_rng(1)))
 
-# The maximum of straight lines has kinks: 24 nodes of Gauss-Hermite find its mean to about this.
-QUADRATURE = 0.1
+# The maximum of straight lines has kinks: 129 nodes find its mean to about this.
+QUADRATURE = 0.03
 
 
 def gain(surrogate: Surrogate, fidelity: int, options: Options, mixtures: Tensor) -> np.ndarray:
