@@ -47,8 +47,8 @@ def printed(report: dict[str, Any], uri: str = "sqlite:////x/mlflow.db") -> list
 def test_every_number_of_a_step(report: dict[str, Any]) -> None:
     lines = printed(report)
     assert "trial trial-007-micro (admire, search) run " + "f" * 32 in lines
-    assert f"python 75.0% {'█' * 24} 50.0% 2.0000 1.8750 ± 0.2500" in lines
-    assert f"prose 25.0% {'█' * 8} 50.0% - -" in lines
+    assert f"python 75.0% {'█' * 16} 50.0% 2.0000 1.8750" in lines
+    assert f"prose 25.0% {'█' * 5} 50.0% - -" in lines
     assert "web 0.0% 0.0% - -" in lines
     assert "tables - - 3.0000 -" in lines, "evaluated, not trained on"
     assert "score -2.5000 cost 0.400 fidelity micro" in lines

@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-BAR = 24
+BAR = 16
 """Characters of a full bar."""
 
 
@@ -58,7 +58,7 @@ def _trial(trial: Mapping[str, Any], best: Mapping[str, Any]) -> list[Renderable
     # Before the target was tried its level is a guess, and so is each metric's.
     predicted = best["metrics"] if best and best["target_trials"] else {}
     if predicted:
-        table.add_column("predicted of the recommended", justify="right")
+        table.add_column("predicted", justify="right")
     measured = {
         name.removeprefix("bits_per_byte."): value for name, value in trial["metrics"].items()
     }
@@ -75,7 +75,7 @@ def _trial(trial: Mapping[str, Any], best: Mapping[str, Any]) -> list[Renderable
         row.append(f"{measured[domain]:.4f}" if domain in measured else "-")
         if predicted:
             metric = predicted.get(f"bits_per_byte.{domain}")
-            row.append(f"{metric['mean']:.4f} ± {metric['sd']:.4f}" if metric else "-")
+            row.append(f"{metric['mean']:.4f}" if metric else "-")
         table.add_row(*row)
     error = trial["score_standard_error"]
     lines: list[RenderableType] = [
