@@ -303,7 +303,7 @@ def test_errors_of_metrics_count_before_those_of_the_score() -> None:
     np.testing.assert_allclose(known.predict(test), exact)
     assert np.abs(np.array(of_score) - exact).max() > 1e-3
     errors = {f"metric_se.{name}": 1e6 for name in OBJECTIVE}
-    (vague,) = (fitted(space, frame.assign(**errors)).predict(test)[1],)
+    vague = fitted(space, frame.assign(**errors)).predict(test)[1]
     assert (vague > exact[1]).all()
 
 
@@ -360,7 +360,22 @@ def small_sizes(kind: str, seed: int, noise: float) -> tuple[Space, pd.DataFrame
 
 @pytest.mark.parametrize("noise", [0.3, 0.01])
 @pytest.mark.parametrize(
-    ("kind", "low", "high"), [("like it", 0.5, 1.01), ("reversed", -1.01, 0.1)]
+    ("kind", "low", "high"),
+    [
+        ("like it", 0.5, 1.01),
+        # A size that is reversed is not taken for one that informs ...
+        ("reversed", -1.01, 0.1),
+        # ... but neither for what it is.
+        pytest.param(
+            "reversed",
+            -1.01,
+            -0.25,
+            marks=pytest.mark.xfail(
+                reason="few trials of the target leave a reversed size for one that tells little: "
+                "few of the draws are as negative as it is, with the guard or without"
+            ),
+        ),
+    ],
 )
 def test_correlation_with_the_target_is_learned(
     kind: str, low: float, high: float, noise: float

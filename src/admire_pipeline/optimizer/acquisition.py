@@ -106,13 +106,13 @@ class KnowledgeGradient(AcquisitionFunction):
     def _gain(self, mixtures: Tensor) -> Tensor:
         moments = self.surrogate.moments(mixtures, self.fidelity)
         deviation = (self.surrogate.variance(moments) + self.noise).sqrt()
-        change = self.change(moments, mixtures) / deviation.clamp_min(1e-300)
+        change = self._change(moments, mixtures) / deviation.clamp_min(1e-300)
         after = self.options.values[:, None, None] + change.unsqueeze(-1) * NODES
         # The mean of the maxima differs from today's maximum in the last digits alone where a trial
         # tells nothing: subtract before averaging.
         return ((after.amax(dim=0) - self.options.values.amax()) @ WEIGHTS).clamp_min(0)
 
-    def change(self, moments: Moments, mixtures: Tensor) -> Tensor:
+    def _change(self, moments: Moments, mixtures: Tensor) -> Tensor:
         """Return the covariances (``t x b``) of the options' values with the trials' scores."""
         change = self.surrogate.covariance(self.options.moments, moments)
         return self.options.open.unsqueeze(1) * (change + self.noise * self.settled(mixtures))

@@ -29,7 +29,9 @@ class Data:
         fidelities: ``n``.
         values: ``n x P``, standardised.
         evaluation: ``n`` variances of the noise that the evaluation is known to have.
-        weights: ``P``.
+        weights: ``P`` parts of one standardised unit in the score.
+        units: Of each metric its name, and what 0 and 1 stand for, standardised; empty where the
+            score is modelled alone.
     """
 
     inputs: Tensor
@@ -37,6 +39,7 @@ class Data:
     values: Tensor
     evaluation: Tensor
     weights: Tensor
+    units: tuple[tuple[str, float, float], ...]
 
     def where(self, rows: Tensor) -> Data:
         """Return some of the trials."""

@@ -69,7 +69,7 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
     )
     draws = prior(_DRAWS, guard=False)
     level = 0.0
-    data, units = [], []
+    data = []
     for rows, columns in _patterns(outputs.values):
         where = seen.fidelities[rows]
         found = [
@@ -80,19 +80,15 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
         level += float(outputs.weights[columns] @ location[-1])
         standard = (outputs.values[np.ix_(rows, columns)] - location[where]) / scale[where]
         evaluation = _evaluation_noise(outputs, seen, rows, columns, scale[where])
-        chosen = Data(
-            inputs[rows],
-            torch.from_numpy(where),
-            torch.from_numpy(standard),
-            torch.from_numpy(evaluation),
-            torch.from_numpy(outputs.weights[columns] * scale[-1]),
-        )
-        data.append(chosen)
-        units.append(
-            tuple(
-                (outputs.names[column], float(location[-1, index]), float(scale[-1, index]))
-                for index, column in enumerate(columns)
-                if outputs.names
+        names = [outputs.names[column] for column in columns] if outputs.names else []
+        data.append(
+            Data(
+                inputs[rows],
+                torch.from_numpy(where),
+                torch.from_numpy(standard),
+                torch.from_numpy(evaluation),
+                torch.from_numpy(outputs.weights[columns] * scale[-1]),
+                tuple(zip(names, location[-1].tolist(), scale[-1].tolist(), strict=False)),
             )
         )
     crossed = settings.averaged and count > 1
@@ -110,7 +106,7 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
     likely = likely[together[likely].sum(dim=1).argsort(descending=True, stable=True)[:_KEPT]]
     draws = draws[likely]
     parts = []
-    for part, probability, unit in zip(data, probabilities, units, strict=True):
+    for part, probability in zip(data, probabilities, strict=True):
         # A metric whose own draws are not among those kept falls back on all of these.
         kept = probability[likely] + 1e-12
         factors = [factor(chunk, part) for chunk in chunks(draws)]
@@ -126,7 +122,7 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
                 kept / kept.sum(dim=0),
                 variance,
                 part.weights,
-                unit,
+                part.units,
             )
         )
     return Surrogate(embed, draws, tuple(parts), level, _known_noise(seen, count))

@@ -62,6 +62,7 @@ class Moments:
         inputs: ``b x K`` embedded mixtures.
         solved: Per part ``S x n x b``: covariances with the trials, whitened, times the square
             roots of the draws' shares.
+        averages: Per part ``P x b`` means of the metrics, standardised.
         offsets: Per part ``S x P x b``: how far each draw's mean is from the average one.
         mean: ``b`` means of the score.
     """
@@ -69,6 +70,7 @@ class Moments:
     fidelity: int
     inputs: Tensor
     solved: tuple[Tensor, ...]
+    averages: tuple[Tensor, ...]
     offsets: tuple[Tensor, ...]
     mean: Tensor
 
@@ -128,7 +130,7 @@ class Surrogate:
         inputs = self.embed(mixtures)
         where = torch.full((len(inputs),), fidelity)
         mean = torch.full((len(inputs),), self.level, dtype=inputs.dtype)
-        solved, offsets = [], []
+        solved, averages, offsets = [], [], []
         for part in self.parts:
             cross = covariance(self.draws, part.inputs, part.fidelities, inputs, where)
             white = torch.linalg.solve_triangular(part.root, cross, upper=False)
@@ -137,8 +139,9 @@ class Surrogate:
             solved.append((part.share.sqrt()[:, None, None] * white).contiguous())
             average = (part.probability.unsqueeze(-1) * means).sum(dim=0)
             mean = mean + part.weights @ average
+            averages.append(average)
             offsets.append(means - average)
-        return Moments(fidelity, inputs, tuple(solved), tuple(offsets), mean)
+        return Moments(fidelity, inputs, tuple(solved), tuple(averages), tuple(offsets), mean)
 
     def _prior(self, left: Moments, right: Moments) -> Tensor:
         """Return the prior covariances, ``S x b x c``."""
@@ -217,20 +220,16 @@ class Surrogate:
         Returns:
             Mean and standard deviation by name; empty where the score is modelled alone.
         """
-        inputs = self.embed(torch.from_numpy(mixture[None]))
-        where = torch.tensor([self.target])
-        prior = covariance(self.draws, inputs, where, inputs, where)[:, 0]
+        moments = self.moments(torch.from_numpy(mixture[None]), self.target)
+        prior = self._prior(moments, moments)[:, 0]
         found = {}
-        for part in self.parts:
-            cross = covariance(self.draws, part.inputs, part.fidelities, inputs, where)
-            white = torch.linalg.solve_triangular(part.root, cross, upper=False)
-            means = (part.white.transpose(1, 2) @ white)[..., 0]
-            mean = (part.probability * means).sum(dim=0)
-            spread = part.variance * (prior - white.square().sum(dim=1))
-            variance = (part.probability * (spread + (means - mean).square())).sum(dim=0)
+        for index, part in enumerate(self.parts):
+            known = moments.solved[index].square().sum(dim=1) / part.share.unsqueeze(1)
+            spread = part.variance * (prior - known) + moments.offsets[index][..., 0].square()
+            variance = (part.probability * spread).sum(dim=0)
             for column, (name, location, scale) in enumerate(part.units):
-                deviation = scale * math.sqrt(max(0.0, variance[column].item()))
-                found[name] = (location + scale * mean[column].item(), deviation)
+                mean = location + scale * moments.averages[index][column, 0].item()
+                found[name] = (mean, scale * math.sqrt(max(0.0, variance[column].item())))
         return found
 
     def likeliest(self, count: int) -> Surrogate:

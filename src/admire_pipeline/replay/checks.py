@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from admire_pipeline.errors import UserError, suggest
-from admire_pipeline.optimizer.trials import METRIC_PREFIX, MIXTURE_PREFIX
+from admire_pipeline.optimizer.trials import METRIC_ERROR_PREFIX, METRIC_PREFIX, MIXTURE_PREFIX
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ERROR_PREFIX = "metric_se."
 """Before the name of a metric: its standard error."""
 AVERAGE = "average"
 """The objective that is the mean of all metrics; no metric may have its name."""
@@ -116,7 +115,7 @@ def checked_runs(name: str, frame: pd.DataFrame, splits: Sequence[str]) -> Runs:
     }
     values |= {
         column: _numbers(name, frame[column], "a number, at least 0, or empty", low=0.0, empty=True)
-        for column in (ERROR_PREFIX + metric for metric in metrics)
+        for column in (METRIC_ERROR_PREFIX + metric for metric in metrics)
         if column in frame.columns
     }
     parts = [tidy, pd.DataFrame(weights, columns=list(mixtures)), pd.DataFrame(values)]

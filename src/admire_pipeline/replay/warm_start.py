@@ -10,8 +10,8 @@ import numpy as np
 
 from admire_pipeline.errors import UserError, suggest
 from admire_pipeline.optimizer import Space
-from admire_pipeline.optimizer.trials import METRIC_PREFIX, MIXTURE_PREFIX
-from admire_pipeline.replay.checks import ERROR_PREFIX, checked_runs, read_frame
+from admire_pipeline.optimizer.trials import METRIC_ERROR_PREFIX, METRIC_PREFIX, MIXTURE_PREFIX
+from admire_pipeline.replay.checks import checked_runs, read_frame
 from admire_pipeline.replay.table import SPLITS
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def tabulate_known_runs(path: Path, space: Space, key: str) -> pd.DataFrame:
             )
     weights = np.array(list(space.objective.values()), dtype=np.float64)
     metrics = [METRIC_PREFIX + name for name in space.objective]
-    errors = [ERROR_PREFIX + name for name in space.objective]
+    errors = [METRIC_ERROR_PREFIX + name for name in space.objective]
     values = runs.frame[metrics].to_numpy(dtype=np.float64)
     deviations = runs.frame.reindex(columns=errors).to_numpy(dtype=np.float64)
     trials = pd.DataFrame(
