@@ -60,7 +60,8 @@ benchmark: $(STAMP) ## all policies on all tables, 6 hours (docs/benchmark.md); 
 
 # Chosen by, so not the seeds that are reported.
 ABLATED = admire,admire-target,admire-raw-weights,admire-score-alone,admire-most-probable,$\
-	admire-one-noise,admire-no-linear,admire-no-guard,admire-single-trials,admire-no-proof
+	admire-one-noise,admire-no-linear,admire-no-guard,admire-single-trials,$\
+	admire-one-proof,admire-no-proof
 ABLATION = $(BIN)/kedro admire benchmark --seeds 0-4 --policies $(ABLATED)
 ABLATION_OUT = --out data/08_reporting/benchmark/ablation
 ablation: $(STAMP) ## our policy with each of its choices taken back in turn (docs/optimizer.md)
@@ -69,6 +70,8 @@ ablation: $(STAMP) ## our policy with each of its choices taken back in turn (do
 	done
 	$(ABLATION) --table tulu --objectives average,average_id,average_ood --budget 15 $(ABLATION_OUT)/tulu
 	$(ABLATION) --table pile --objectives average --budget 0.1 $(ABLATION_OUT)/pile
+	$(ABLATION) --table tulu --problem simulator --objectives average --budget 10 \
+		$(ABLATION_OUT)/tulu-simulator
 
 benchmark-quick: $(STAMP) ## a look at the policies within 5 minutes
 	$(BIN)/kedro admire benchmark --table tulu --quick

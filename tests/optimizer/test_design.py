@@ -6,13 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from admire_pipeline.optimizer import Proposal, Space, Trials, make_policy, propose
-from admire_pipeline.optimizer.design import PROOF, open_fidelities
+from admire_pipeline.optimizer import PolicySettings, Proposal, Space, Trials, make_policy, propose
+from admire_pipeline.optimizer.design import open_fidelities
 from tests.optimizer.tables import hill_frame, make_frame, make_space
 
+PROOF = PolicySettings().proof_trials
 
-def run_design(space: Space, policy: str, number: int, seed: int = 0) -> list[Proposal]:
-    chosen = make_policy(policy)
+
+def run_design(
+    space: Space, policy: str, number: int, seed: int = 0, proof: int = PROOF
+) -> list[Proposal]:
+    chosen = make_policy(policy, PolicySettings(proof_trials=proof))
     made: list[Proposal] = []
     for _ in range(number):
         made.append(propose(space, as_frame(space, made), chosen, seed))
@@ -33,9 +37,9 @@ def sizes(made: list[Proposal]) -> list[int]:
     return [int(proposal.fidelity[-1]) for proposal in made]
 
 
-def opened(space: Space, tried: Sequence[int]) -> list[int]:
+def opened(space: Space, tried: Sequence[int], proof: int = PROOF) -> list[int]:
     frame = hill_frame(space, tried, pending=range(len(tried)))
-    return open_fidelities(space, Trials.from_frame(space, frame))
+    return open_fidelities(space, Trials.from_frame(space, frame), proof)
 
 
 def test_sizes_that_are_next_to_free_come_first_as_far_as_the_credit_goes() -> None:
@@ -66,10 +70,20 @@ def test_sizes_that_are_not_free_wait_for_the_target() -> None:
     assert opened(make_space(10, (0.01, 1.0)), []) == [0]
 
 
+def test_who_trusts_small_sizes_has_them_sooner() -> None:
+    space = make_space(4, (0.2, 1.0))
+    assert opened(space, [], proof=0) == [0, 1]
+    assert opened(space, [], proof=1) == [1]
+    assert opened(space, [1], proof=1) == [0, 1]
+    assert sizes(run_design(space, "admire", 6, proof=0)) == [0] * 6
+    assert sizes(run_design(space, "admire", 6, proof=1)) == [1, 0, 0, 0, 0, 0]
+    assert sizes(run_design(space, "admire-target", 3, proof=0)) == [1] * 3
+
+
 def test_failed_trials_of_the_target_prove_nothing() -> None:
     space = make_space(4, (0.2, 1.0))
     frame = hill_frame(space, [1, 1]).assign(status="failed", score=np.nan)
-    assert open_fidelities(space, Trials.from_frame(space, frame)) == [1]
+    assert open_fidelities(space, Trials.from_frame(space, frame), PROOF) == [1]
 
 
 def test_a_lone_target_and_a_target_that_is_cheaper_are_fine() -> None:

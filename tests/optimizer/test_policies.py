@@ -362,4 +362,6 @@ def test_unknown_policy_and_bad_settings() -> None:
         make_policy("admire-bo2")
     with pytest.raises(ValueError, match="design_trials: 0"):
         PolicySettings(design_trials=0)
+    with pytest.raises(ValueError, match="proof_trials: -1"):
+        PolicySettings(proof_trials=-1)
     assert make_policy().name == "admire"

@@ -49,8 +49,6 @@ class Admire(Policy):
         settings: What the user set.
         surrogate: Choices in the surrogate.
         batches: Compare sizes by the number of trials that pays best, not by single trials.
-        proof: Hold smaller sizes back until the target has been tried, unless they are next to
-            free (``open_fidelities``).
     """
 
     name = "admire"
@@ -62,12 +60,10 @@ class Admire(Policy):
         *,
         surrogate: SurrogateSettings | None = None,
         batches: bool = True,
-        proof: bool = True,
     ) -> None:
         super().__init__(settings)
         self.surrogate = surrogate or SurrogateSettings()
         self.batches = batches
-        self.proof = proof
 
     def propose(self, space: Space, trials: Trials, seed: int) -> Proposal:
         """Choose the next design point, or else the best value over fidelities and mixtures."""
@@ -154,9 +150,7 @@ class Admire(Policy):
         """Return the positions of the fidelities that may be tried now."""
         if self.target_only:
             return [len(space.fidelities) - 1]
-        if not self.proof:
-            return list(range(len(space.fidelities)))
-        return open_fidelities(space, trials)
+        return open_fidelities(space, trials, self.settings.proof_trials)
 
     def _relevant(self, space: Space, trials: Trials) -> Trials:
         """Leave out trials that the surrogate is not to use."""
@@ -167,7 +161,9 @@ class Admire(Policy):
     def _design(self, space: Space, trials: Trials, fidelities: list[int], seed: int) -> Proposal:
         """Return the next trial of the set-up phase."""
         if not space.pools:
-            mixture, fidelity = next_design_point(space, trials, seed, target_only=self.target_only)
+            mixture, fidelity = next_design_point(
+                space, trials, seed, self.settings.proof_trials, target_only=self.target_only
+            )
             return self._proposal(space, mixture, fidelity, phase="design")
         for fidelity in fidelities:
             if len(rows := untried(space, trials, fidelity)):

@@ -9,27 +9,27 @@ from admire_pipeline.optimizer.space import Space
 from admire_pipeline.optimizer.trials import Trials
 
 CREDIT = 0.1
-"""What the smaller sizes may cost together, in trainings of the target, before ..."""
-PROOF = 2
-"""... so many trials of the target have shown what they are worth."""
+"""What the smaller sizes may cost together, in trainings of the target, before trials of the target
+have shown what they are worth."""
 
 
-def open_fidelities(space: Space, trials: Trials) -> list[int]:
+def open_fidelities(space: Space, trials: Trials, proof: int) -> list[int]:
     """Return the positions of the fidelities that the next trial may have, smallest first.
 
-    Until the target has been tried twice nothing tells whether smaller sizes inform, and one that
-    misleads would be paid for and believed. So they come first only where they are next to free: a
-    tenth of a training of the target must pay for as many trials of the smallest size as there are
-    domains, since fewer do not even tell the domains apart. It is spent on them before anything
-    else. Where they are dearer the target comes first, twice.
+    Until the target has been tried a few times nothing tells whether smaller sizes inform, and one
+    that misleads would be paid for and believed. So they come first only where they are next to
+    free: a tenth of a training of the target must pay for as many trials of the smallest size as
+    there are domains, since fewer do not even tell the domains apart. It is spent on them before
+    anything else. Where they are dearer the target comes first.
 
     Args:
         space: The campaign's space.
         trials: All trials so far, pending and failed ones included.
+        proof: Trials of the target that open all sizes.
     """
     target = len(space.fidelities) - 1
     told = trials.observed | trials.pending
-    if int((told & (trials.fidelities == target)).sum()) >= PROOF:
+    if int((told & (trials.fidelities == target)).sum()) >= proof:
         return list(range(target + 1))
     costs = np.array([fidelity.cost for fidelity in space.fidelities])
     left = _credit(space) - costs[trials.fidelities[trials.fidelities < target]].sum()
@@ -40,7 +40,7 @@ def open_fidelities(space: Space, trials: Trials) -> list[int]:
 
 
 def next_design_point(
-    space: Space, trials: Trials, seed: int, *, target_only: bool = False
+    space: Space, trials: Trials, seed: int, proof: int, *, target_only: bool = False
 ) -> tuple[np.ndarray, int]:
     """Return the first point of the campaign's design that no trial holds yet.
 
@@ -51,6 +51,7 @@ def next_design_point(
         space: The campaign's space.
         trials: All trials so far, pending and failed ones included.
         seed: Seed of the campaign.
+        proof: How many of the first points are tried at the target.
         target_only: Put every point at the target.
 
     Returns:
@@ -59,14 +60,14 @@ def next_design_point(
     length = len(trials) + 1
     mixtures = space.mixtures.design(length, np.random.default_rng(seed))
     target = len(space.fidelities) - 1
-    points = [(i, target) for i in range(length)] if target_only else _ladder(space, length)
+    points = [(i, target) for i in range(length)] if target_only else _ladder(space, length, proof)
     for index, fidelity in points:
         if not trials.holds(mixtures[index], fidelity):
             break
     return mixtures[index], fidelity
 
 
-def _ladder(space: Space, length: int) -> list[tuple[int, int]]:
+def _ladder(space: Space, length: int, proof: int) -> list[tuple[int, int]]:
     """Spread ``length`` design points over fidelities, as (mixture, fidelity) positions.
 
     New mixtures go to the smallest size as far as the credit pays for them. Then the first ones,
@@ -78,7 +79,7 @@ def _ladder(space: Space, length: int) -> list[tuple[int, int]]:
         return [(i, 0) for i in range(length)]
     paid = int(_credit(space) / space.fidelities[0].cost * (1 + 1e-9))
     small = [(i, 0) for i in range(length)]
-    return (small[:paid] + [(i, target) for i in range(PROOF)] + small[paid:])[:length]
+    return (small[:paid] + [(i, target) for i in range(proof)] + small[paid:])[:length]
 
 
 def _credit(space: Space) -> float:

@@ -18,17 +18,22 @@ class PolicySettings:
 
     Attributes:
         design_trials: Trials of the set-up phase, before the surrogate chooses; at least 1.
+        proof_trials: Trials of the target before smaller sizes that are not next to free; at
+            least 0, which takes for granted that they tell of the target.
 
     Raises:
         ValueError: If a setting is out of range.
     """
 
     design_trials: int = 6
+    proof_trials: int = 2
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.design_trials < 1:
             raise ValueError(f"design_trials: {self.design_trials}, must be at least 1")
+        if self.proof_trials < 0:
+            raise ValueError(f"proof_trials: {self.proof_trials}, must be at least 0")
 
 
 @dataclass(frozen=True)

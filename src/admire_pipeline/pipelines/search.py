@@ -39,6 +39,8 @@ class SearchSettings(BaseModel):
     """`admire` (our default), `admire-target`, `admire-mfbo`, `admire-bo` or `random`."""
     design_trials: int = Field(gt=0)
     """Trials of the set-up phase: a space-filling design at the target and the smallest size."""
+    proof_trials: int = Field(default=PolicySettings().proof_trials, ge=0)
+    """Trials of the target before smaller sizes that are not next to free; 0 to trust these."""
     bounds: dict[str, Bounds] = Field(default_factory=dict)
     """Least and greatest weight per domain; [0, 1] for those not named."""
     warm_start: str | None = Field(default=None, min_length=1)
@@ -50,7 +52,8 @@ class SearchSettings(BaseModel):
         Raises:
             ValueError: If its name is unknown.
         """
-        return make_policy(self.policy, PolicySettings(design_trials=self.design_trials))
+        settings = PolicySettings(design_trials=self.design_trials, proof_trials=self.proof_trials)
+        return make_policy(self.policy, settings)
 
 
 def build_space(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from admire_pipeline.errors import UserError, suggest
@@ -20,7 +21,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "admire-no-linear": {"surrogate": {"linear": False}},
     "admire-no-guard": {"surrogate": {"guard": False}},
     "admire-single-trials": {"batches": False},
-    "admire-no-proof": {"proof": False},
+    "admire-one-proof": {"proof_trials": 1},
+    "admire-no-proof": {"proof_trials": 0},
 }
 """Our policy with one of its choices taken back each, by name (docs/optimizer.md)."""
 
@@ -81,6 +83,8 @@ def make(name: str, settings: PolicySettings | None, space: Space) -> Policy:
 
         choices = dict(ABLATIONS[name])
         surrogate = SurrogateSettings(**choices.pop("surrogate", {}))
+        if "proof_trials" in choices:
+            settings = replace(settings, proof_trials=choices.pop("proof_trials"))
         return Admire(settings, surrogate=surrogate, **choices)
     if name == "uniform":
         from admire_pipeline.replay.baselines import Uniform
