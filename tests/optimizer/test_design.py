@@ -10,13 +10,13 @@ from admire_pipeline.optimizer import PolicySettings, Proposal, Space, Trials, m
 from admire_pipeline.optimizer.design import open_fidelities
 from tests.optimizer.tables import hill_frame, make_frame, make_space
 
-PROOF = PolicySettings().proof_trials
+DEFAULT = PolicySettings().proof_trials
 
 
 def run_design(
-    space: Space, policy: str, number: int, seed: int = 0, proof: int = PROOF
+    space: Space, policy: str, number: int, seed: int = 0, proof_trials: int = DEFAULT
 ) -> list[Proposal]:
-    chosen = make_policy(policy, PolicySettings(proof_trials=proof))
+    chosen = make_policy(policy, PolicySettings(proof_trials=proof_trials))
     made: list[Proposal] = []
     for _ in range(number):
         made.append(propose(space, as_frame(space, made), chosen, seed))
@@ -37,9 +37,9 @@ def sizes(made: list[Proposal]) -> list[int]:
     return [int(proposal.fidelity[-1]) for proposal in made]
 
 
-def opened(space: Space, tried: Sequence[int], proof: int = PROOF) -> list[int]:
+def opened(space: Space, tried: Sequence[int], proof_trials: int = DEFAULT) -> list[int]:
     frame = hill_frame(space, tried, pending=range(len(tried)))
-    return open_fidelities(space, Trials.from_frame(space, frame), proof)
+    return open_fidelities(space, Trials.from_frame(space, frame), proof_trials)
 
 
 def test_sizes_that_are_next_to_free_come_first_as_far_as_the_credit_goes() -> None:
@@ -53,10 +53,10 @@ def test_sizes_that_are_next_to_free_come_first_as_far_as_the_credit_goes() -> N
     # The credit is spent: the target has to show what they are worth.
     assert opened(space, [0] * 10) == [2]
     assert opened(space, [0] * 10 + [2]) == [2]
-    assert opened(space, [0] * 10 + [2] * PROOF) == [0, 1, 2]
+    assert opened(space, [0] * 10 + [2] * DEFAULT) == [0, 1, 2]
     # From then on they are open whatever they cost, and also where the target came first.
-    assert opened(space, [0] * 50 + [2] * PROOF) == [0, 1, 2]
-    assert opened(space, [2] * PROOF) == [0, 1, 2]
+    assert opened(space, [0] * 50 + [2] * DEFAULT) == [0, 1, 2]
+    assert opened(space, [2] * DEFAULT) == [0, 1, 2]
     # A trial of the target does not touch the credit.
     assert opened(space, [2]) == [0, 1]
 
@@ -72,18 +72,27 @@ def test_sizes_that_are_not_free_wait_for_the_target() -> None:
 
 def test_who_trusts_small_sizes_has_them_sooner() -> None:
     space = make_space(4, (0.2, 1.0))
-    assert opened(space, [], proof=0) == [0, 1]
-    assert opened(space, [], proof=1) == [1]
-    assert opened(space, [1], proof=1) == [0, 1]
-    assert sizes(run_design(space, "admire", 6, proof=0)) == [0] * 6
-    assert sizes(run_design(space, "admire", 6, proof=1)) == [1, 0, 0, 0, 0, 0]
-    assert sizes(run_design(space, "admire-target", 3, proof=0)) == [1] * 3
+    assert opened(space, [], proof_trials=0) == [0, 1]
+    assert opened(space, [], proof_trials=1) == [1]
+    assert opened(space, [1], proof_trials=1) == [0, 1]
+    assert sizes(run_design(space, "admire", 6, proof_trials=0)) == [0] * 6
+    assert sizes(run_design(space, "admire", 6, proof_trials=1)) == [1, 0, 0, 0, 0, 0]
+    assert sizes(run_design(space, "admire-target", 3, proof_trials=0)) == [1] * 3
 
 
 def test_failed_trials_of_the_target_prove_nothing() -> None:
     space = make_space(4, (0.2, 1.0))
     frame = hill_frame(space, [1, 1]).assign(status="failed", score=np.nan)
-    assert open_fidelities(space, Trials.from_frame(space, frame), PROOF) == [1]
+    assert open_fidelities(space, Trials.from_frame(space, frame), DEFAULT) == [1]
+
+
+def test_the_set_up_phase_goes_on_until_the_target_has_told_something() -> None:
+    space = make_space(4, (0.2, 1.0))
+    failed = as_frame(space, run_design(space, "admire", 2)).assign(status="failed", score=np.nan)
+    assert propose(space, failed, make_policy("admire"), 0).fidelity == "size1"
+    # Runs of the target that a warm start brought have told it already.
+    known = hill_frame(space, [1, 1])
+    assert propose(space, known, make_policy("admire"), 0).fidelity == "size0"
 
 
 def test_a_lone_target_and_a_target_that_is_cheaper_are_fine() -> None:
@@ -103,16 +112,16 @@ def test_the_target_comes_first_and_then_the_same_mixtures_at_the_smallest_size(
     assert sizes(made) == [2, 2, 0, 0, 0, 0]
     assert {p.phase for p in made} == {"design"}
     np.testing.assert_array_equal(made[0].mixture, space.mixtures.uniform())
-    for i in range(PROOF):
-        np.testing.assert_array_equal(made[PROOF + i].mixture, made[i].mixture)
+    for i in range(DEFAULT):
+        np.testing.assert_array_equal(made[DEFAULT + i].mixture, made[i].mixture)
     assert made[3].cost == space.fidelities[0].cost
 
 
 def test_where_the_smallest_size_is_next_to_free_it_comes_first() -> None:
     space = make_space(3, (0.02, 0.3, 1.0))
     made = run_design(space, "admire", 9)
-    assert sizes(made) == [0] * 5 + [2] * PROOF + [0] * 2
-    for i in range(PROOF):
+    assert sizes(made) == [0] * 5 + [2] * DEFAULT + [0] * 2
+    for i in range(DEFAULT):
         np.testing.assert_array_equal(made[5 + i].mixture, made[i].mixture)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from admire_pipeline.errors import UserError
-from admire_pipeline.optimizer import Space, Trials
+from admire_pipeline.optimizer import PolicySettings, Space, Trials
 from admire_pipeline.pipelines.search import (
     SearchSettings,
     build_space,
@@ -46,6 +46,11 @@ def space() -> Space:
     )
     search = SearchSettings(policy="random", design_trials=1)
     return build_space(["a", "b"], search, ladder, {"bits_per_byte.a": -0.5, "accuracy.b": 0.5})
+
+
+def test_the_policy_gets_what_was_set() -> None:
+    search = SearchSettings(policy="admire", design_trials=3, proof_trials=1)
+    assert search.build_policy().settings == PolicySettings(design_trials=3, proof_trials=1)
 
 
 def test_the_last_fidelity_is_the_target(space: Space) -> None:

@@ -24,6 +24,18 @@ def make(name: str, space: Space):
     return policies.make(name, PolicySettings(), space)
 
 
+def test_every_choice_of_ours_can_be_taken_back() -> None:
+    space = make_space(4, (0.2, 1.0))
+    first = {
+        name: propose(space, pd.DataFrame(), make(name, space), 0) for name in policies.ABLATIONS
+    }
+    assert {name for name, made in first.items() if made.fidelity == "size0"} == {"admire-no-proof"}
+    once = hill_frame(space, [1])
+    second = {name: propose(space, once, make(name, space), 0) for name in policies.ABLATIONS}
+    small = {name for name, made in second.items() if made.fidelity == "size0"}
+    assert small == {"admire-no-proof", "admire-one-proof"}
+
+
 def big_pools(small: int = 200, target: int = 30) -> Space:
     """Four domains; the best of the target's pool is clear and no mixture is in both pools."""
     rng = np.random.default_rng(0)

@@ -13,7 +13,7 @@ CREDIT = 0.1
 have shown what they are worth."""
 
 
-def open_fidelities(space: Space, trials: Trials, proof: int) -> list[int]:
+def open_fidelities(space: Space, trials: Trials, proof_trials: int) -> list[int]:
     """Return the positions of the fidelities that the next trial may have, smallest first.
 
     Until the target has been tried a few times nothing tells whether smaller sizes inform, and one
@@ -25,11 +25,10 @@ def open_fidelities(space: Space, trials: Trials, proof: int) -> list[int]:
     Args:
         space: The campaign's space.
         trials: All trials so far, pending and failed ones included.
-        proof: Trials of the target that open all sizes.
+        proof_trials: Trials of the target that open all sizes.
     """
     target = len(space.fidelities) - 1
-    told = trials.observed | trials.pending
-    if int((told & (trials.fidelities == target)).sum()) >= proof:
+    if _proven(space, trials, proof_trials):
         return list(range(target + 1))
     costs = np.array([fidelity.cost for fidelity in space.fidelities])
     left = _credit(space) - costs[trials.fidelities[trials.fidelities < target]].sum()
@@ -40,7 +39,7 @@ def open_fidelities(space: Space, trials: Trials, proof: int) -> list[int]:
 
 
 def next_design_point(
-    space: Space, trials: Trials, seed: int, proof: int, *, target_only: bool = False
+    space: Space, trials: Trials, seed: int, proof_trials: int, *, target_only: bool = False
 ) -> tuple[np.ndarray, int]:
     """Return the first point of the campaign's design that no trial holds yet.
 
@@ -51,7 +50,7 @@ def next_design_point(
         space: The campaign's space.
         trials: All trials so far, pending and failed ones included.
         seed: Seed of the campaign.
-        proof: How many of the first points are tried at the target.
+        proof_trials: Trials of the target before smaller sizes that are not next to free.
         target_only: Put every point at the target.
 
     Returns:
@@ -60,26 +59,36 @@ def next_design_point(
     length = len(trials) + 1
     mixtures = space.mixtures.design(length, np.random.default_rng(seed))
     target = len(space.fidelities) - 1
-    points = [(i, target) for i in range(length)] if target_only else _ladder(space, length, proof)
+    if target_only or target == 0:
+        points = [(i, target) for i in range(length)]
+    else:
+        points = _ladder(space, length, proven=_proven(space, trials, proof_trials))
     for index, fidelity in points:
         if not trials.holds(mixtures[index], fidelity):
             break
     return mixtures[index], fidelity
 
 
-def _ladder(space: Space, length: int, proof: int) -> list[tuple[int, int]]:
+def _ladder(space: Space, length: int, *, proven: bool) -> list[tuple[int, int]]:
     """Spread ``length`` design points over fidelities, as (mixture, fidelity) positions.
 
     New mixtures go to the smallest size as far as the credit pays for them. Then the first ones,
-    the uniform mixture before all, are tried at the target, as the mark to beat, and the rest of
-    the design at the smallest size, the same mixtures first, which ties the sizes together.
+    the uniform mixture before all, are tried at the target, as the mark to beat, until it has
+    proven what the sizes are worth, and the rest of the design at the smallest size, the same
+    mixtures first, which ties the sizes together.
     """
     target = len(space.fidelities) - 1
-    if target == 0:
-        return [(i, 0) for i in range(length)]
-    paid = int(_credit(space) / space.fidelities[0].cost * (1 + 1e-9))
     small = [(i, 0) for i in range(length)]
-    return (small[:paid] + [(i, target) for i in range(proof)] + small[paid:])[:length]
+    if proven:
+        return small
+    paid = int(_credit(space) / space.fidelities[0].cost * (1 + 1e-9))
+    return small[:paid] + [(i, target) for i in range(length)]
+
+
+def _proven(space: Space, trials: Trials, proof_trials: int) -> bool:
+    """Tell whether the target was tried often enough; a failed trial tells nothing."""
+    told = trials.observed | trials.pending
+    return int((told & (trials.fidelities == len(space.fidelities) - 1)).sum()) >= proof_trials
 
 
 def _credit(space: Space) -> float:

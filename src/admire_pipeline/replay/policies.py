@@ -21,8 +21,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "admire-no-linear": {"surrogate": {"linear": False}},
     "admire-no-guard": {"surrogate": {"guard": False}},
     "admire-single-trials": {"batches": False},
-    "admire-one-proof": {"proof_trials": 1},
-    "admire-no-proof": {"proof_trials": 0},
+    "admire-one-proof": {"settings": {"proof_trials": 1}},
+    "admire-no-proof": {"settings": {"proof_trials": 0}},
 }
 """Our policy with one of its choices taken back each, by name (docs/optimizer.md)."""
 
@@ -83,8 +83,7 @@ def make(name: str, settings: PolicySettings | None, space: Space) -> Policy:
 
         choices = dict(ABLATIONS[name])
         surrogate = SurrogateSettings(**choices.pop("surrogate", {}))
-        if "proof_trials" in choices:
-            settings = replace(settings, proof_trials=choices.pop("proof_trials"))
+        settings = replace(settings, **choices.pop("settings", {}))
         return Admire(settings, surrogate=surrogate, **choices)
     if name == "uniform":
         from admire_pipeline.replay.baselines import Uniform
