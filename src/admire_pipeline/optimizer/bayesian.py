@@ -9,7 +9,7 @@ import torch
 
 from admire_pipeline.optimizer.acquisition import KnowledgeGradient, Options, TargetMean
 from admire_pipeline.optimizer.batch import MOST, best_batch, gain_per_trial
-from admire_pipeline.optimizer.design import next_design_point, open_fidelities
+from admire_pipeline.optimizer.design import next_design_mixture, open_fidelities
 from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
 from admire_pipeline.optimizer.numerics import torch_seed
 from admire_pipeline.optimizer.policy import (
@@ -161,10 +161,9 @@ class Admire(Policy):
     def _design(self, space: Space, trials: Trials, fidelities: list[int], seed: int) -> Proposal:
         """Return the next trial of the set-up phase."""
         if not space.pools:
-            mixture, fidelity = next_design_point(
-                space, trials, seed, self.settings.proof_trials, target_only=self.target_only
-            )
-            return self._proposal(space, mixture, fidelity, phase="design")
+            smallest = fidelities[0]  # of those that are open
+            mixture = next_design_mixture(space, trials, seed, smallest)
+            return self._proposal(space, mixture, smallest, phase="design")
         for fidelity in fidelities:
             if len(rows := untried(space, trials, fidelity)):
                 mixture = rows[trial_rng(seed, trials).integers(len(rows))]

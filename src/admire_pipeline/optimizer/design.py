@@ -28,7 +28,8 @@ def open_fidelities(space: Space, trials: Trials, proof_trials: int) -> list[int
         proof_trials: Trials of the target that open all sizes.
     """
     target = len(space.fidelities) - 1
-    if _proven(space, trials, proof_trials):
+    told = trials.observed | trials.pending
+    if int((told & (trials.fidelities == target)).sum()) >= proof_trials:
         return list(range(target + 1))
     costs = np.array([fidelity.cost for fidelity in space.fidelities])
     left = _credit(space) - costs[trials.fidelities[trials.fidelities < target]].sum()
@@ -38,57 +39,25 @@ def open_fidelities(space: Space, trials: Trials, proof_trials: int) -> list[int
     return affordable or [target]
 
 
-def next_design_point(
-    space: Space, trials: Trials, seed: int, proof_trials: int, *, target_only: bool = False
-) -> tuple[np.ndarray, int]:
-    """Return the first point of the campaign's design that no trial holds yet.
+def next_design_mixture(space: Space, trials: Trials, seed: int, fidelity: int) -> np.ndarray:
+    """Return the first mixture (``K``) of the campaign's design that no trial of a size holds yet.
 
-    The design depends on the seed alone, and a point that left the table (it failed under another
+    The design depends on the seed alone, and a mixture that left the table (it failed under another
     recipe) comes again, so a restarted campaign and workers that run at once keep to one design.
+    All sizes have the same one: the uniform mixture first, as the mark to beat, and what was tried
+    at the target comes at the smallest size too, which ties the sizes together.
 
     Args:
         space: The campaign's space.
         trials: All trials so far, pending and failed ones included.
         seed: Seed of the campaign.
-        proof_trials: Trials of the target before smaller sizes that are not next to free.
-        target_only: Put every point at the target.
-
-    Returns:
-        The mixture (``K``) and the position of its fidelity.
+        fidelity: Position of the size.
     """
-    length = len(trials) + 1
-    mixtures = space.mixtures.design(length, np.random.default_rng(seed))
-    target = len(space.fidelities) - 1
-    if target_only or target == 0:
-        points = [(i, target) for i in range(length)]
-    else:
-        points = _ladder(space, length, proven=_proven(space, trials, proof_trials))
-    for index, fidelity in points:
-        if not trials.holds(mixtures[index], fidelity):
+    mixtures = space.mixtures.design(len(trials) + 1, np.random.default_rng(seed))
+    for mixture in mixtures:
+        if not trials.holds(mixture, fidelity):
             break
-    return mixtures[index], fidelity
-
-
-def _ladder(space: Space, length: int, *, proven: bool) -> list[tuple[int, int]]:
-    """Spread ``length`` design points over fidelities, as (mixture, fidelity) positions.
-
-    New mixtures go to the smallest size as far as the credit pays for them. Then the first ones,
-    the uniform mixture before all, are tried at the target, as the mark to beat, until it has
-    proven what the sizes are worth, and the rest of the design at the smallest size, the same
-    mixtures first, which ties the sizes together.
-    """
-    target = len(space.fidelities) - 1
-    small = [(i, 0) for i in range(length)]
-    if proven:
-        return small
-    paid = int(_credit(space) / space.fidelities[0].cost * (1 + 1e-9))
-    return small[:paid] + [(i, target) for i in range(length)]
-
-
-def _proven(space: Space, trials: Trials, proof_trials: int) -> bool:
-    """Tell whether the target was tried often enough; a failed trial tells nothing."""
-    told = trials.observed | trials.pending
-    return int((told & (trials.fidelities == len(space.fidelities) - 1)).sum()) >= proof_trials
+    return mixture
 
 
 def _credit(space: Space) -> float:

@@ -15,7 +15,6 @@ from admire_pipeline.optimizer.trials import METRIC_ERROR_PREFIX, METRIC_PREFIX,
 if TYPE_CHECKING:
     import pandas as pd
 
-"""Before the name of a metric: its standard error."""
 AVERAGE = "average"
 """The objective that is the mean of all metrics; no metric may have its name."""
 SUM_TOLERANCE = 0.01
