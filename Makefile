@@ -70,8 +70,9 @@ ablation: $(STAMP) ## our policy with each of its choices taken back in turn (do
 	done
 	$(ABLATION) --table tulu --objectives average,average_id,average_ood --budget 15 $(ABLATION_OUT)/tulu
 	$(ABLATION) --table pile --objectives average --budget 0.1 $(ABLATION_OUT)/pile
-	$(ABLATION) --table tulu --problem simulator --objectives average --budget 10 \
-		$(ABLATION_OUT)/tulu-simulator
+	# The design is of the simplex alone.
+	$(ABLATION),admire-short-design,admire-even-design --table tulu --problem simulator \
+		--objectives average --budget 10 $(ABLATION_OUT)/tulu-simulator
 
 benchmark-quick: $(STAMP) ## a look at the policies within 5 minutes
 	$(BIN)/kedro admire benchmark --table tulu --quick

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from admire_pipeline.optimizer import PolicySettings, Proposal, Space, Trials, make_policy, propose
-from admire_pipeline.optimizer.design import open_fidelities
+from admire_pipeline.optimizer.bayesian import Admire
+from admire_pipeline.optimizer.design import LEAST, open_fidelities
 from tests.optimizer.tables import hill_frame, make_frame, make_space
 
 DEFAULT = PolicySettings().proof_trials
@@ -139,6 +140,48 @@ def test_a_restart_gives_the_same_design_and_another_seed_another() -> None:
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a.mixture, b.mixture)
     assert np.abs(first[1].mixture - other[1].mixture).max() > 1e-3
+
+
+def test_it_goes_on_until_the_domains_can_be_told_apart() -> None:
+    def length(space: Space, policy: str = "admire", design_trials: int | None = None) -> int:
+        chosen = make_policy(policy, PolicySettings(design_trials=design_trials))
+        made: list[Proposal] = []
+        while True:
+            frame = as_frame(space, made)
+            if made:
+                scores = [float(p.mixture[0]) for p in made]
+                frame = frame.assign(status="observed", score=scores)
+            made.append(propose(space, frame, chosen, 0))
+            if made[-1].phase == "search":
+                return len(made) - 1
+
+    # Two at the target, and of the smallest size one a domain ...
+    assert length(make_space(9)) == DEFAULT + 9
+    # ... or as many as cost four trainings of the target.
+    assert length(make_space(9, (0.6, 1.0))) == DEFAULT + 6
+    # Where that leaves hardly any it has the least there is.
+    assert length(make_space(2)) == length(make_space(9, (1.0,))) == LEAST
+    assert length(make_space(9), "admire-target") == LEAST
+    assert length(make_space(9), design_trials=3) == 3
+
+
+def test_the_design_goes_down_to_mixtures_of_a_few_domains() -> None:
+    def effective(sparse: bool) -> float:
+        """Number of domains that in equal parts would have as large a sum of squares."""
+        chosen = Admire(PolicySettings(), sparse=sparse)
+        made: list[Proposal] = []
+        while len(made) < 6:
+            made.append(propose(space, as_frame(space, made), chosen, 0))
+        return float(np.median([1 / (p.mixture**2).sum() for p in made]))
+
+    space = make_space(20)
+    assert effective(sparse=True) < 3 < effective(sparse=False)
+
+
+def test_sizes_next_to_free_that_have_used_up_their_credit_leave_the_search_to_the_target() -> None:
+    space = make_space(4, (0.01, 1.0))
+    proposal = propose(space, hill_frame(space, [0] * 10), make_policy("admire"), 0)
+    assert (proposal.phase, proposal.fidelity) == ("search", "size1")
 
 
 def test_a_point_that_left_the_table_comes_again() -> None:

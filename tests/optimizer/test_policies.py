@@ -287,9 +287,9 @@ def test_the_recommendation_is_better_than_every_trial() -> None:
     assert abs(recommendation.score_mean) < 4 * recommendation.score_sd + 0.01
 
 
-def test_in_the_set_up_phase_only_tried_mixtures_are_recommended() -> None:
+def test_at_first_only_tried_mixtures_are_recommended() -> None:
     space = make_space(5)
-    policy = make_policy("admire", PolicySettings(design_trials=6))
+    policy = make_policy("admire")
     for fidelities, names in (
         ([0, 0], {"t0", "t1"}),
         ([0, 0, 2], {"t2"}),

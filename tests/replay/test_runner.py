@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from admire_pipeline.optimizer import PolicySettings
 from admire_pipeline.replay.code import fingerprint, table_hash
 from admire_pipeline.replay.jobs import COLUMNS, Job, Plan
 from admire_pipeline.replay.runner import run_plan
@@ -76,9 +77,10 @@ def test_another_budget_or_table_is_another_job(plan: Plan) -> None:
         replace(plan, budget=3).path(job),
         replace(plan, table=other).path(job),
         replace(plan, problem="simulator").path(job),
+        replace(plan, settings=PolicySettings(proof_trials=1)).path(job),
         plan.path(Job("random", "average", 1)),
     }
-    assert len(paths) == 5
+    assert len(paths) == 6
     assert replace(plan, seeds=(9,), policies=("random",)).path(job) == plan.path(job)
 
 

@@ -171,22 +171,24 @@ class MixtureSpace:
                 w[:, j] = total - w[:, i]
         return self.project(w)
 
-    def spread(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def spread(self, n: int, rng: np.random.Generator, *, sparsest: float = 0.5) -> np.ndarray:
         """Draw mixtures that range from the centre of the polytope to its faces and corners.
 
-        Each is a Dirichlet draw with its own concentration, log-uniform in [0.5, 3], projected
-        where an upper bound cuts (RegMix, Liu et al. 2024, also varies the concentration).
+        Each is a Dirichlet draw with its own concentration, log-uniform up to 3, projected where an
+        upper bound cuts (RegMix, Liu et al. 2024, also varies the concentration).
 
         Args:
             n: Number of mixtures.
             rng: Source of randomness.
+            sparsest: The least concentration; the smaller, the fewer domains a mixture may have.
 
         Returns:
             ``n x K`` feasible mixtures.
         """
-        return self.project(self._dirichlet(np.exp(rng.uniform(np.log(0.5), np.log(3.0), n)), rng))
+        concentration = np.exp(rng.uniform(np.log(sparsest), np.log(3.0), n))
+        return self.project(self._dirichlet(concentration, rng))
 
-    def design(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def design(self, n: int, rng: np.random.Generator, *, sparsest: float = 0.5) -> np.ndarray:
         """Return a space-filling design that starts at the uniform mixture.
 
         Each further mixture is the one of many spread and uniform draws that is farthest from
@@ -196,6 +198,7 @@ class MixtureSpace:
         Args:
             n: Number of mixtures.
             rng: Source of randomness.
+            sparsest: Of the spread draws (``spread``).
 
         Returns:
             ``n x K`` feasible mixtures.
@@ -204,7 +207,7 @@ class MixtureSpace:
             [
                 self.uniform()[None],
                 self.sample(_DESIGN_CANDIDATES, rng),
-                self.spread(_DESIGN_CANDIDATES, rng),
+                self.spread(_DESIGN_CANDIDATES, rng, sparsest=sparsest),
             ]
         )
         roots = np.sqrt(np.maximum(pool, 0))

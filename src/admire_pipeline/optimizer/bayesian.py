@@ -9,7 +9,7 @@ import torch
 
 from admire_pipeline.optimizer.acquisition import KnowledgeGradient, Options, TargetMean
 from admire_pipeline.optimizer.batch import MOST, best_batch, gain_per_trial
-from admire_pipeline.optimizer.design import next_design_mixture, open_fidelities
+from admire_pipeline.optimizer.design import in_set_up, next_design_mixture, open_fidelities
 from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
 from admire_pipeline.optimizer.numerics import torch_seed
 from admire_pipeline.optimizer.policy import (
@@ -29,6 +29,7 @@ from admire_pipeline.optimizer.trials import Trials
 _CANDIDATES = 100
 _INCUMBENTS = 3
 _OPTIONS = 150
+_TRUSTED = 6  # observed trials that end the distrust in mixtures never tried
 _CLIMBS = 2  # more of them, and more options, gained nothing
 # Predictions closer than this fraction of their standard deviation are equal.
 _TIE = 1e-3
@@ -49,6 +50,7 @@ class Admire(Policy):
         settings: What the user set.
         surrogate: Choices in the surrogate.
         batches: Compare sizes by the number of trials that pays best, not by single trials.
+        sparse: Let the design go down to mixtures of a few domains, however many there are.
     """
 
     name = "admire"
@@ -60,18 +62,22 @@ class Admire(Policy):
         *,
         surrogate: SurrogateSettings | None = None,
         batches: bool = True,
+        sparse: bool = True,
     ) -> None:
         super().__init__(settings)
         self.surrogate = surrogate or SurrogateSettings()
         self.batches = batches
+        self.sparse = sparse
 
     def propose(self, space: Space, trials: Trials, seed: int) -> Proposal:
         """Choose the next design point, or else the best value over fidelities and mixtures."""
         trials = self._relevant(space, trials)
         seen = trials.where(trials.observed)
         fidelities = self._fidelities(space, trials)
-        design = 1 if space.pools else self.settings.design_trials
-        if len(trials) < design or not len(seen):
+        set_up = not space.pools and in_set_up(
+            space, trials, fidelities, self.settings.design_trials
+        )
+        if set_up or not len(seen):
             return self._design(space, trials, fidelities, seed)
         rng = trial_rng(seed, trials)
         with torch_seed(rng):
@@ -114,10 +120,10 @@ class Admire(Policy):
     def recommend(self, space: Space, trials: Trials, seed: int) -> Recommendation | None:
         """Return the mixture of the best expected score, tried or not.
 
-        In the set-up phase the surrogate knows too little to be trusted with a mixture that was
-        never tried: its best one is worse than a random mixture as often as not. There the best of
-        those tried at the target is returned, or of all while none is. The mixtures of a pool are
-        all such as somebody chose to run, so there the rule does not hold.
+        After a handful of trials the surrogate knows too little to be trusted with a mixture that
+        was never tried: its best one is worse than a random mixture as often as not. Until then the
+        best of those tried at the target is returned, or of all while none is. The mixtures of a
+        pool are all such as somebody chose to run, so there the rule does not hold.
         """
         trials = self._relevant(space, trials)
         seen = trials.where(trials.observed)
@@ -129,11 +135,11 @@ class Admire(Policy):
             mixture = space.pools[-1][int(options.values.argmax())]
             return _recommendation(surrogate, mixture, find_trial(trials, mixture))
         tried = seen.feasible(space)
-        set_up = len(tried) > 0 and len(seen) <= self.settings.design_trials
-        if set_up and (at_target := tried.fidelities == len(space.fidelities) - 1).any():
+        distrust = len(tried) > 0 and len(seen) <= _TRUSTED
+        if distrust and (at_target := tried.fidelities == len(space.fidelities) - 1).any():
             tried = tried.where(at_target)
         mixtures = tried.mixtures
-        if not set_up:
+        if not distrust:
             rng = trial_rng(seed, trials)
             with torch_seed(rng):
                 best = _best_predicted(space, surrogate, seen, rng).best
@@ -162,7 +168,7 @@ class Admire(Policy):
         """Return the next trial of the set-up phase."""
         if not space.pools:
             smallest = fidelities[0]  # of those that are open
-            mixture = next_design_mixture(space, trials, seed, smallest)
+            mixture = next_design_mixture(space, trials, seed, smallest, sparse=self.sparse)
             return self._proposal(space, mixture, smallest, phase="design")
         for fidelity in fidelities:
             if len(rows := untried(space, trials, fidelity)):

@@ -12,6 +12,42 @@ CREDIT = 0.1
 """What the smaller sizes may cost together, in trainings of the target, before trials of the target
 have shown what they are worth."""
 
+LEAST = 6
+"""Trials of the set-up phase, at least."""
+
+SPENT = 4.0
+"""What its trials of the smallest size may cost together, in trainings of the target: the premium
+against a bad start, lost where that size turns out to mislead."""
+
+_SPARSEST = 2.0
+"""Sum of the concentrations of its sparsest mixtures, where two or three domains have nearly all;
+such mixtures tell most of each."""
+
+
+def in_set_up(
+    space: Space, trials: Trials, fidelities: list[int], design_trials: int | None
+) -> bool:
+    """Tell whether the next trial belongs to the set-up phase on the simplex.
+
+    It ends after as many trials of the smallest size as there are domains. With fewer the surrogate
+    cannot tell the domains apart, and the trial that seems to gain most is one of the target near
+    the best so far; nothing shows it that many small ones would have found a better region.
+
+    Args:
+        space: The campaign's space.
+        trials: All trials so far, pending and failed ones included.
+        fidelities: Positions of those that may be tried now (``open_fidelities``).
+        design_trials: The phase's length where the user set it, else None.
+    """
+    if design_trials is not None:
+        return len(trials) < design_trials
+    if len(trials) < LEAST:
+        return True
+    if fidelities[0] > 0:  # the target alone, for good or because the credit is spent
+        return False
+    paid_for = int(SPENT * space.target.cost / space.fidelities[0].cost)
+    return int((trials.fidelities == 0).sum()) < min(len(space.mixtures), paid_for)
+
 
 def open_fidelities(space: Space, trials: Trials, proof_trials: int) -> list[int]:
     """Return the positions of the fidelities that the next trial may have, smallest first.
@@ -39,7 +75,9 @@ def open_fidelities(space: Space, trials: Trials, proof_trials: int) -> list[int
     return affordable or [target]
 
 
-def next_design_mixture(space: Space, trials: Trials, seed: int, fidelity: int) -> np.ndarray:
+def next_design_mixture(
+    space: Space, trials: Trials, seed: int, fidelity: int, *, sparse: bool = True
+) -> np.ndarray:
     """Return the first mixture (``K``) of the campaign's design that no trial of a size holds yet.
 
     The design depends on the seed alone, and a mixture that left the table (it failed under another
@@ -52,8 +90,10 @@ def next_design_mixture(space: Space, trials: Trials, seed: int, fidelity: int) 
         trials: All trials so far, pending and failed ones included.
         seed: Seed of the campaign.
         fidelity: Position of the size.
+        sparse: Down to mixtures of a few domains, however many there are.
     """
-    mixtures = space.mixtures.design(len(trials) + 1, np.random.default_rng(seed))
+    least = {"sparsest": min(0.5, _SPARSEST / len(space.mixtures))} if sparse else {}
+    mixtures = space.mixtures.design(len(trials) + 1, np.random.default_rng(seed), **least)
     for mixture in mixtures:
         if not trials.holds(mixture, fidelity):
             break

@@ -17,7 +17,8 @@ class PolicySettings:
     """What a user may set about a policy.
 
     Attributes:
-        design_trials: Trials of the set-up phase, before the surrogate chooses; at least 1.
+        design_trials: Trials of the set-up phase on the simplex, before the surrogate chooses; at
+            least 1. None: as many as it takes to tell the domains apart (``design.in_set_up``).
         proof_trials: Trials of the target before smaller sizes that are not next to free; at
             least 0, which takes for granted that they tell of the target.
 
@@ -25,12 +26,12 @@ class PolicySettings:
         ValueError: If a setting is out of range.
     """
 
-    design_trials: int = 6
+    design_trials: int | None = None
     proof_trials: int = 2
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.design_trials < 1:
+        if self.design_trials is not None and self.design_trials < 1:
             raise ValueError(f"design_trials: {self.design_trials}, must be at least 1")
         if self.proof_trials < 0:
             raise ValueError(f"proof_trials: {self.proof_trials}, must be at least 0")

@@ -37,8 +37,9 @@ class SearchSettings(BaseModel):
 
     policy: str
     """`admire` (our default), `admire-target`, `admire-mfbo`, `admire-bo` or `random`."""
-    design_trials: int = Field(gt=0)
-    """Trials of the set-up phase: a space-filling design at the target and the smallest size."""
+    design_trials: int | None = Field(gt=0)
+    """Trials of the set-up phase: a space-filling design at the target and the smallest size;
+    null: as many as it takes to tell the domains apart."""
     proof_trials: int = Field(default=PolicySettings().proof_trials, ge=0)
     """Trials of the target before smaller sizes that are not next to free; 0 to trust these."""
     bounds: dict[str, Bounds] = Field(default_factory=dict)

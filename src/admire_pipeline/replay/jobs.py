@@ -122,7 +122,8 @@ class Plan:
             "problem": self.problem,
             "budget": self.budget,
             "max_trials": self.max_trials,
-            "settings": asdict(self.settings),
+            # A default that changes is a change of code, and a new setting renames no old job.
+            "settings": _differences(self.settings, PolicySettings()),
             "version": version(_PACKAGE),
         }
         if self.problem == "simulator":
@@ -132,6 +133,11 @@ class Plan:
         key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
         name = re.sub(r"[^\w.+-]", "_", f"{job.policy}.{job.objective}.{job.seed}")
         return self.folder / "jobs" / f"{name}.{key}.parquet"
+
+
+def _differences(settings: PolicySettings, defaults: PolicySettings) -> dict[str, object]:
+    standard = asdict(defaults)
+    return {name: value for name, value in asdict(settings).items() if value != standard[name]}
 
 
 def code_of(policy: Policy) -> str:
