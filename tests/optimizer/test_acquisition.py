@@ -161,3 +161,16 @@ def test_in_a_pool_a_trial_settles_the_value_noise_and_all() -> None:
     assert found == pytest.approx(expected, rel=QUADRATURE)
     # At a smaller size the same mixture settles nothing.
     assert gain(surrogate, 1, options, torch.from_numpy(pool[1:]))[0] < found
+
+
+def test_in_a_pool_what_is_known_of_the_options_is_known_of_the_trials() -> None:
+    space, surrogate, scores = pool_case()
+    options = Options.of_pool(surrogate, space.pools[-1], scores)
+    rows = torch.from_numpy(space.pools[-1][[4, 1, 7]])
+    for fidelity in range(3):
+        found = KnowledgeGradient(surrogate, fidelity, options).moments(rows)
+        expected = surrogate.moments(rows, fidelity)
+        torch.testing.assert_close(found.mean, expected.mean)
+        torch.testing.assert_close(found.solved, expected.solved)
+        torch.testing.assert_close(found.averages, expected.averages)
+        torch.testing.assert_close(found.offsets, expected.offsets)

@@ -104,13 +104,21 @@ class KnowledgeGradient(AcquisitionFunction):
         return torch.cat([self._gain(part) for part in X.squeeze(-2).split(_CHUNK)])
 
     def _gain(self, mixtures: Tensor) -> Tensor:
-        moments = self.surrogate.moments(mixtures, self.fidelity)
+        moments = self.moments(mixtures)
         deviation = (self.surrogate.variance(moments) + self.noise).sqrt()
         change = self._change(moments, mixtures) / deviation.clamp_min(1e-300)
         after = self.options.values[:, None, None] + change.unsqueeze(-1) * NODES
         # The mean of the maxima differs from today's maximum in the last digits alone where a trial
         # tells nothing: subtract before averaging.
         return ((after.amax(dim=0) - self.options.values.amax()) @ WEIGHTS).clamp_min(0)
+
+    def moments(self, mixtures: Tensor) -> Moments:
+        """Return what the surrogate says of the scores of trials (``b x K``)."""
+        if self.options.realised and self.fidelity == self.surrogate.target:
+            # Whatever a pool's target can try is an option, whose moments are known already.
+            same = (self.options.mixtures.unsqueeze(1) == mixtures).all(dim=-1)
+            return self.options.moments.where(same.int().argmax(dim=0))
+        return self.surrogate.moments(mixtures, self.fidelity)
 
     def _change(self, moments: Moments, mixtures: Tensor) -> Tensor:
         """Return the covariances (``t x b``) of the options' values with the trials' scores."""

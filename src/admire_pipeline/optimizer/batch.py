@@ -96,7 +96,7 @@ def gain_per_trial(gain: KnowledgeGradient, mixtures: Tensor) -> float:
         mixtures: ``b x K``, ``b`` at most ``MOST``.
     """
     surrogate, options, count = gain.surrogate, gain.options, len(mixtures)
-    moments = surrogate.moments(mixtures, gain.fidelity)
+    moments = gain.moments(mixtures)
     noise = surrogate.noise_by_draw(gain.fidelity)[:, None, None]
     observed = surrogate.covariance_by_draw(moments, moments)
     observed = observed + noise * torch.eye(count, dtype=mixtures.dtype)

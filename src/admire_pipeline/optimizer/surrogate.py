@@ -74,6 +74,17 @@ class Moments:
     offsets: tuple[Tensor, ...]
     mean: Tensor
 
+    def where(self, rows: Tensor) -> Moments:
+        """Return those of some of the mixtures."""
+        return Moments(
+            self.fidelity,
+            self.inputs[rows],
+            tuple(part[..., rows] for part in self.solved),
+            tuple(part[..., rows] for part in self.averages),
+            tuple(part[..., rows] for part in self.offsets),
+            self.mean[rows],
+        )
+
 
 @dataclass(frozen=True)
 class Surrogate:
