@@ -8,7 +8,7 @@ import pytest
 
 from admire_pipeline.optimizer import PolicySettings, Proposal, Space, Trials, make_policy, propose
 from admire_pipeline.optimizer.bayesian import Admire
-from admire_pipeline.optimizer.design import LEAST, open_fidelities
+from admire_pipeline.optimizer.design import in_set_up, open_fidelities
 from tests.optimizer.tables import hill_frame, make_frame, make_space
 
 DEFAULT = PolicySettings().proof_trials
@@ -142,27 +142,54 @@ def test_a_restart_gives_the_same_design_and_another_seed_another() -> None:
     assert np.abs(first[1].mixture - other[1].mixture).max() > 1e-3
 
 
-def test_it_goes_on_until_the_domains_can_be_told_apart() -> None:
-    def length(space: Space, policy: str = "admire", design_trials: int | None = None) -> int:
-        chosen = make_policy(policy, PolicySettings(design_trials=design_trials))
-        made: list[Proposal] = []
-        while True:
-            frame = as_frame(space, made)
-            if made:
-                scores = [float(p.mixture[0]) for p in made]
-                frame = frame.assign(status="observed", score=scores)
-            made.append(propose(space, frame, chosen, 0))
-            if made[-1].phase == "search":
-                return len(made) - 1
+def set_up(space: Space, frame: pd.DataFrame, settings: PolicySettings | None = None) -> bool:
+    trials, settings = Trials.from_frame(space, frame), settings or PolicySettings()
+    return in_set_up(space, trials, open_fidelities(space, trials, DEFAULT), settings)
 
-    # Two at the target, and of the smallest size one a domain ...
-    assert length(make_space(9)) == DEFAULT + 9
-    # ... or as many as cost four trainings of the target.
-    assert length(make_space(9, (0.6, 1.0))) == DEFAULT + 6
-    # Where that leaves hardly any it has the least there is.
-    assert length(make_space(2)) == length(make_space(9, (1.0,))) == LEAST
-    assert length(make_space(9), "admire-target") == LEAST
-    assert length(make_space(9), design_trials=3) == 3
+
+def test_it_goes_on_until_the_domains_can_be_told_apart() -> None:
+    space = make_space(9)
+    proof = [2] * DEFAULT
+    assert set_up(space, hill_frame(space, proof + [0] * 8))
+    assert not set_up(space, hill_frame(space, proof + [0] * 9))
+    assert set_up(space, hill_frame(space, proof + [0] * 8, pending=[3]))
+    for length in (3, 20):
+        settings = PolicySettings(design_trials=length)
+        assert set_up(space, hill_frame(space, (proof + [0] * 20)[: length - 1]), settings)
+        assert not set_up(space, hill_frame(space, (proof + [0] * 20)[:length]), settings)
+
+
+def test_trials_of_other_sizes_tell_the_domains_apart_too() -> None:
+    space = make_space(9)
+    for known in ([2] * 3 + [1] * 8, [1] * 9 + [2] * 2, [0] * 3 + [1] * 8):
+        assert not set_up(space, hill_frame(space, known))
+        assert set_up(space, hill_frame(space, known[1:]))
+
+
+def test_it_costs_no_more_than_six_trainings_of_the_target() -> None:
+    space = make_space(20, (0.6, 1.0))
+    assert set_up(space, hill_frame(space, [1, 1] + [0] * 5))
+    assert not set_up(space, hill_frame(space, [1, 1] + [0] * 6))
+    alone = make_space(20, (3.0,))
+    assert set_up(alone, hill_frame(alone, [0] * 5))
+    assert not set_up(alone, hill_frame(alone, [0] * 6))
+
+
+def test_failed_trials_tell_nothing_of_the_domains_but_cost() -> None:
+    space = make_space(9)
+    frame = hill_frame(space, [2] * DEFAULT + [0] * 9)
+    frame.loc[[4], ["status", "score"]] = ["failed", np.nan]
+    assert set_up(space, frame)
+    frame = hill_frame(space, [2] * DEFAULT + [0] * 40)
+    frame.loc[2:, ["status", "score"]] = ["failed", np.nan]
+    assert not set_up(space, frame)
+
+
+def test_the_mixtures_of_the_target_are_even_and_others_are_not() -> None:
+    made = run_design(make_space(20), "admire", 12)
+    largest = [float(p.mixture.max()) for p in made]
+    assert max(largest[: 2 * DEFAULT]) < 0.5
+    assert max(largest[2 * DEFAULT :]) > 0.7
 
 
 def test_the_design_goes_down_to_mixtures_of_a_few_domains() -> None:
@@ -170,18 +197,12 @@ def test_the_design_goes_down_to_mixtures_of_a_few_domains() -> None:
         """Number of domains that in equal parts would have as large a sum of squares."""
         chosen = Admire(PolicySettings(), sparse=sparse)
         made: list[Proposal] = []
-        while len(made) < 6:
+        while len(made) < 10:
             made.append(propose(space, as_frame(space, made), chosen, 0))
-        return float(np.median([1 / (p.mixture**2).sum() for p in made]))
+        return float(np.median([1 / (p.mixture**2).sum() for p in made[2 * DEFAULT :]]))
 
     space = make_space(20)
     assert effective(sparse=True) < 3 < effective(sparse=False)
-
-
-def test_sizes_next_to_free_that_have_used_up_their_credit_leave_the_search_to_the_target() -> None:
-    space = make_space(4, (0.01, 1.0))
-    proposal = propose(space, hill_frame(space, [0] * 10), make_policy("admire"), 0)
-    assert (proposal.phase, proposal.fidelity) == ("search", "size1")
 
 
 def test_a_point_that_left_the_table_comes_again() -> None:

@@ -10,8 +10,8 @@ import numpy as np
 
 _ROUND_OFF = 1e-9
 _GIBBS_SWEEPS = 200
-# Few enough that a maximin design reaches towards the corners without taking the corners
-# themselves, where a model is trained on one domain alone and scores like no useful mixture.
+# Few enough that a maximin design reaches towards the corners of the even draws without taking the
+# corners themselves, where a model is trained on one domain alone.
 _DESIGN_CANDIDATES = 100
 
 
@@ -188,7 +188,9 @@ class MixtureSpace:
         concentration = np.exp(rng.uniform(np.log(sparsest), np.log(3.0), n))
         return self.project(self._dirichlet(concentration, rng))
 
-    def design(self, n: int, rng: np.random.Generator, *, sparsest: float = 0.5) -> np.ndarray:
+    def design(
+        self, n: int, rng: np.random.Generator, *, even: int = 0, sparsest: float = 0.5
+    ) -> np.ndarray:
         """Return a space-filling design that starts at the uniform mixture.
 
         Each further mixture is the one of many spread and uniform draws that is farthest from
@@ -198,6 +200,7 @@ class MixtureSpace:
         Args:
             n: Number of mixtures.
             rng: Source of randomness.
+            even: So many at the beginning are of the uniform draws alone.
             sparsest: Of the spread draws (``spread``).
 
         Returns:
@@ -213,8 +216,9 @@ class MixtureSpace:
         roots = np.sqrt(np.maximum(pool, 0))
         chosen: list[int] = []
         distance = np.full(len(pool), np.inf)
-        for _ in range(n):
-            chosen.append(int(np.argmax(distance)))
+        for number in range(n):
+            within = 1 + _DESIGN_CANDIDATES if number < even else len(pool)
+            chosen.append(int(np.argmax(distance[:within])))
             distance = np.minimum(distance, np.linalg.norm(roots - roots[chosen[-1]], axis=1))
         return pool[chosen]
 

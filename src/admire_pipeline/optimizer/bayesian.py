@@ -74,9 +74,7 @@ class Admire(Policy):
         trials = self._relevant(space, trials)
         seen = trials.where(trials.observed)
         fidelities = self._fidelities(space, trials)
-        set_up = not space.pools and in_set_up(
-            space, trials, fidelities, self.settings.design_trials
-        )
+        set_up = not space.pools and in_set_up(space, trials, fidelities, self.settings)
         if set_up or not len(seen):
             return self._design(space, trials, fidelities, seed)
         rng = trial_rng(seed, trials)
@@ -168,7 +166,14 @@ class Admire(Policy):
         """Return the next trial of the set-up phase."""
         if not space.pools:
             smallest = fidelities[0]  # of those that are open
-            mixture = next_design_mixture(space, trials, seed, smallest, sparse=self.sparse)
+            mixture = next_design_mixture(
+                space,
+                trials,
+                seed,
+                smallest,
+                even=self.settings.proof_trials,
+                sparse=self.sparse,
+            )
             return self._proposal(space, mixture, smallest, phase="design")
         for fidelity in fidelities:
             if len(rows := untried(space, trials, fidelity)):

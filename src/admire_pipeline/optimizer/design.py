@@ -1,9 +1,10 @@
-"""The set-up phase: a few mixtures that tell the surrogate where to begin."""
+"""The set-up phase: mixtures that tell the surrogate where to begin."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from admire_pipeline.optimizer.policy import PolicySettings
 from admire_pipeline.optimizer.pool import untried
 from admire_pipeline.optimizer.space import Space
 from admire_pipeline.optimizer.trials import Trials
@@ -12,12 +13,9 @@ CREDIT = 0.1
 """What the smaller sizes may cost together, in trainings of the target, before trials of the target
 have shown what they are worth."""
 
-LEAST = 6
-"""Trials of the set-up phase, at least."""
-
-SPENT = 4.0
-"""What its trials of the smallest size may cost together, in trainings of the target: the premium
-against a bad start, lost where that size turns out to mislead."""
+SET_UP_COST = 6.0
+"""What the set-up phase may cost, in trainings of the target: the premium against a bad start, lost
+where the small sizes turn out to mislead."""
 
 _SPARSEST = 2.0
 """Sum of the concentrations of its sparsest mixtures, where two or three domains have nearly all;
@@ -25,28 +23,30 @@ such mixtures tell most of each."""
 
 
 def in_set_up(
-    space: Space, trials: Trials, fidelities: list[int], design_trials: int | None
+    space: Space, trials: Trials, fidelities: list[int], settings: PolicySettings
 ) -> bool:
     """Tell whether the next trial belongs to the set-up phase on the simplex.
 
-    It ends after as many trials of the smallest size as there are domains. With fewer the surrogate
-    cannot tell the domains apart, and the trial that seems to gain most is one of the target near
-    the best so far; nothing shows it that many small ones would have found a better region.
+    Where the user has not set its length, it ends with as many trials as there are domains beside
+    those of the target that prove the smaller sizes (``proof_trials``), or with the last one that
+    ``SET_UP_COST`` pays for. With fewer the surrogate cannot tell the domains apart, and the trial
+    that seems to gain most is one of the target near the best so far; nothing shows it that many
+    small ones would have found a better region.
 
     Args:
         space: The campaign's space.
-        trials: All trials so far, pending and failed ones included.
+        trials: All trials so far, pending and failed ones included; those of a warm start count.
         fidelities: Positions of those that may be tried now (``open_fidelities``).
-        design_trials: The phase's length where the user set it, else None.
+        settings: What the user set.
     """
-    if design_trials is not None:
-        return len(trials) < design_trials
-    if len(trials) < LEAST:
-        return True
-    if fidelities[0] > 0:  # the target alone, for good or because the credit is spent
-        return False
-    paid_for = int(SPENT * space.target.cost / space.fidelities[0].cost)
-    return int((trials.fidelities == 0).sum()) < min(len(space.mixtures), paid_for)
+    if settings.design_trials is not None:
+        return len(trials) < settings.design_trials
+    costs = np.array([fidelity.cost for fidelity in space.fidelities]) / space.target.cost
+    telling = int((trials.observed | trials.pending).sum())
+    after = costs[trials.fidelities].sum() + costs[fidelities[0]]
+    return telling < len(space.mixtures) + settings.proof_trials and bool(
+        after <= SET_UP_COST * (1 + 1e-9)
+    )
 
 
 def open_fidelities(space: Space, trials: Trials, proof_trials: int) -> list[int]:
@@ -75,8 +75,8 @@ def open_fidelities(space: Space, trials: Trials, proof_trials: int) -> list[int
     return affordable or [target]
 
 
-def next_design_mixture(
-    space: Space, trials: Trials, seed: int, fidelity: int, *, sparse: bool = True
+def next_design_mixture(  # noqa: PLR0913
+    space: Space, trials: Trials, seed: int, fidelity: int, *, even: int, sparse: bool = True
 ) -> np.ndarray:
     """Return the first mixture (``K``) of the campaign's design that no trial of a size holds yet.
 
@@ -90,10 +90,12 @@ def next_design_mixture(
         trials: All trials so far, pending and failed ones included.
         seed: Seed of the campaign.
         fidelity: Position of the size.
-        sparse: Down to mixtures of a few domains, however many there are.
+        even: So many at the beginning are mixtures of many domains: the target tries those.
+        sparse: Go down to mixtures of a few domains after that, however many there are.
     """
-    least = {"sparsest": min(0.5, _SPARSEST / len(space.mixtures))} if sparse else {}
-    mixtures = space.mixtures.design(len(trials) + 1, np.random.default_rng(seed), **least)
+    sparsest = min(0.5, _SPARSEST / len(space.mixtures)) if sparse else 0.5
+    rng = np.random.default_rng(seed)
+    mixtures = space.mixtures.design(len(trials) + 1, rng, even=even, sparsest=sparsest)
     for mixture in mixtures:
         if not trials.holds(mixture, fidelity):
             break

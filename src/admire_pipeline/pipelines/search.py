@@ -37,7 +37,7 @@ class SearchSettings(BaseModel):
 
     policy: str
     """`admire` (our default), `admire-target`, `admire-mfbo`, `admire-bo` or `random`."""
-    design_trials: int | None = Field(gt=0)
+    design_trials: int | None = Field(default=None, gt=0)
     """Trials of the set-up phase: a space-filling design at the target and the smallest size;
     null: as many as it takes to tell the domains apart."""
     proof_trials: int = Field(default=PolicySettings().proof_trials, ge=0)

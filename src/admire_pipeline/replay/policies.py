@@ -8,7 +8,6 @@ from typing import Any
 
 from admire_pipeline.errors import UserError, suggest
 from admire_pipeline.optimizer import POLICIES, Policy, PolicySettings, Space, make_policy
-from admire_pipeline.optimizer.design import LEAST
 
 ZERO_SHOT = "zero-shot"
 BASELINES = ("uniform", "regmix", ZERO_SHOT)
@@ -22,7 +21,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "admire-no-linear": {"surrogate": {"linear": False}},
     "admire-no-guard": {"surrogate": {"guard": False}},
     "admire-single-trials": {"batches": False},
-    "admire-short-design": {"settings": {"design_trials": LEAST}},
+    "admire-short-design": {"settings": {"design_trials": 6}},
     "admire-even-design": {"sparse": False},
     "admire-one-proof": {"settings": {"proof_trials": 1}},
     "admire-no-proof": {"settings": {"proof_trials": 0}},
