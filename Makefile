@@ -71,7 +71,7 @@ ablation: $(STAMP) ## our policy with each of its choices taken back in turn (do
 	$(ABLATION) --table tulu --objectives average,average_id,average_ood --budget 15 $(ABLATION_OUT)/tulu
 	$(ABLATION) --table pile --objectives average --budget 0.1 $(ABLATION_OUT)/pile
 	# The design is of the simplex alone.
-	$(ABLATION),admire-short-design,admire-even-design --table tulu --problem simulator \
+	$(ABLATION),admire-short-design --table tulu --problem simulator \
 		--objectives average --budget 10 $(ABLATION_OUT)/tulu-simulator
 
 benchmark-quick: $(STAMP) ## a look at the policies within 5 minutes

@@ -10,8 +10,8 @@ import numpy as np
 
 _ROUND_OFF = 1e-9
 _GIBBS_SWEEPS = 200
-# Few enough that a maximin design reaches towards the corners of the even draws without taking the
-# corners themselves, where a model is trained on one domain alone.
+# Few enough that a maximin design reaches towards the corners without taking the corners
+# themselves, where a model is trained on one domain alone and scores like no useful mixture.
 _DESIGN_CANDIDATES = 100
 
 
@@ -171,26 +171,22 @@ class MixtureSpace:
                 w[:, j] = total - w[:, i]
         return self.project(w)
 
-    def spread(self, n: int, rng: np.random.Generator, *, sparsest: float = 0.5) -> np.ndarray:
+    def spread(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Draw mixtures that range from the centre of the polytope to its faces and corners.
 
-        Each is a Dirichlet draw with its own concentration, log-uniform up to 3, projected where an
-        upper bound cuts (RegMix, Liu et al. 2024, also varies the concentration).
+        Each is a Dirichlet draw with its own concentration, log-uniform in [0.5, 3], projected
+        where an upper bound cuts (RegMix, Liu et al. 2024, also varies the concentration).
 
         Args:
             n: Number of mixtures.
             rng: Source of randomness.
-            sparsest: The least concentration; the smaller, the fewer domains a mixture may have.
 
         Returns:
             ``n x K`` feasible mixtures.
         """
-        concentration = np.exp(rng.uniform(np.log(sparsest), np.log(3.0), n))
-        return self.project(self._dirichlet(concentration, rng))
+        return self.project(self._dirichlet(np.exp(rng.uniform(np.log(0.5), np.log(3.0), n)), rng))
 
-    def design(
-        self, n: int, rng: np.random.Generator, *, even: int = 0, sparsest: float = 0.5
-    ) -> np.ndarray:
+    def design(self, n: int, rng: np.random.Generator, *, even: int = 0) -> np.ndarray:
         """Return a space-filling design that starts at the uniform mixture.
 
         Each further mixture is the one of many spread and uniform draws that is farthest from
@@ -201,7 +197,6 @@ class MixtureSpace:
             n: Number of mixtures.
             rng: Source of randomness.
             even: So many at the beginning are of the uniform draws alone.
-            sparsest: Of the spread draws (``spread``).
 
         Returns:
             ``n x K`` feasible mixtures.
@@ -210,7 +205,7 @@ class MixtureSpace:
             [
                 self.uniform()[None],
                 self.sample(_DESIGN_CANDIDATES, rng),
-                self.spread(_DESIGN_CANDIDATES, rng, sparsest=sparsest),
+                self.spread(_DESIGN_CANDIDATES, rng),
             ]
         )
         roots = np.sqrt(np.maximum(pool, 0))

@@ -50,7 +50,6 @@ class Admire(Policy):
         settings: What the user set.
         surrogate: Choices in the surrogate.
         batches: Compare sizes by the number of trials that pays best, not by single trials.
-        sparse: Let the design go down to mixtures of a few domains, however many there are.
     """
 
     name = "admire"
@@ -62,12 +61,10 @@ class Admire(Policy):
         *,
         surrogate: SurrogateSettings | None = None,
         batches: bool = True,
-        sparse: bool = True,
     ) -> None:
         super().__init__(settings)
         self.surrogate = surrogate or SurrogateSettings()
         self.batches = batches
-        self.sparse = sparse
 
     def propose(self, space: Space, trials: Trials, seed: int) -> Proposal:
         """Choose the next design point, or else the best value over fidelities and mixtures."""
@@ -166,14 +163,8 @@ class Admire(Policy):
         """Return the next trial of the set-up phase."""
         if not space.pools:
             smallest = fidelities[0]  # of those that are open
-            mixture = next_design_mixture(
-                space,
-                trials,
-                seed,
-                smallest,
-                even=self.settings.proof_trials,
-                sparse=self.sparse,
-            )
+            even = self.settings.proof_trials
+            mixture = next_design_mixture(space, trials, seed, smallest, even=even)
             return self._proposal(space, mixture, smallest, phase="design")
         for fidelity in fidelities:
             if len(rows := untried(space, trials, fidelity)):

@@ -17,10 +17,6 @@ SET_UP_COST = 6.0
 """What the set-up phase may cost, in trainings of the target: the premium against a bad start, lost
 where the small sizes turn out to mislead."""
 
-_SPARSEST = 2.0
-"""Sum of the concentrations of its sparsest mixtures, where two or three domains have nearly all;
-such mixtures tell most of each."""
-
 
 def in_set_up(
     space: Space, trials: Trials, fidelities: list[int], settings: PolicySettings
@@ -75,8 +71,8 @@ def open_fidelities(space: Space, trials: Trials, proof_trials: int) -> list[int
     return affordable or [target]
 
 
-def next_design_mixture(  # noqa: PLR0913
-    space: Space, trials: Trials, seed: int, fidelity: int, *, even: int, sparse: bool = True
+def next_design_mixture(
+    space: Space, trials: Trials, seed: int, fidelity: int, *, even: int
 ) -> np.ndarray:
     """Return the first mixture (``K``) of the campaign's design that no trial of a size holds yet.
 
@@ -91,11 +87,8 @@ def next_design_mixture(  # noqa: PLR0913
         seed: Seed of the campaign.
         fidelity: Position of the size.
         even: So many at the beginning are mixtures of many domains: the target tries those.
-        sparse: Go down to mixtures of a few domains after that, however many there are.
     """
-    sparsest = min(0.5, _SPARSEST / len(space.mixtures)) if sparse else 0.5
-    rng = np.random.default_rng(seed)
-    mixtures = space.mixtures.design(len(trials) + 1, rng, even=even, sparsest=sparsest)
+    mixtures = space.mixtures.design(len(trials) + 1, np.random.default_rng(seed), even=even)
     for mixture in mixtures:
         if not trials.holds(mixture, fidelity):
             break

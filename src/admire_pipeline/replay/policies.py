@@ -22,7 +22,6 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "admire-no-guard": {"surrogate": {"guard": False}},
     "admire-single-trials": {"batches": False},
     "admire-short-design": {"settings": {"design_trials": 6}},
-    "admire-even-design": {"sparse": False},
     "admire-one-proof": {"settings": {"proof_trials": 1}},
     "admire-no-proof": {"settings": {"proof_trials": 0}},
 }
