@@ -70,7 +70,7 @@ ablation: $(STAMP) ## our policy with each of its choices taken back in turn (do
 	done
 	$(ABLATION) --table tulu --objectives average,average_id,average_ood --budget 15 $(ABLATION_OUT)/tulu
 	$(ABLATION) --table pile --objectives average --budget 0.1 $(ABLATION_OUT)/pile
-	# The design is of the simplex alone.
+# The design is of the simplex alone.
 	$(ABLATION),admire-short-design --table tulu --problem simulator \
 		--objectives average --budget 10 $(ABLATION_OUT)/tulu-simulator
 

@@ -114,11 +114,10 @@ class KnowledgeGradient(AcquisitionFunction):
 
     def moments(self, mixtures: Tensor) -> Moments:
         """Return what the surrogate says of the scores of trials (``b x K``)."""
-        if self.options.realised and self.fidelity == self.surrogate.target:
-            # What a pool's target can try is an option, whose moments are known already.
-            same = (self.options.mixtures.unsqueeze(1) == mixtures).all(dim=-1)
-            if same.any(dim=0).all():
-                return self.options.moments.where(same.int().argmax(dim=0))
+        settled = self.settled(mixtures)
+        if settled.any(dim=0).all():
+            # They are options, whose moments are known already.
+            return self.options.moments.where(settled.argmax(dim=0))
         return self.surrogate.moments(mixtures, self.fidelity)
 
     def _change(self, moments: Moments, mixtures: Tensor) -> Tensor:

@@ -37,12 +37,10 @@ def in_set_up(
     """
     if settings.design_trials is not None:
         return len(trials) < settings.design_trials
-    costs = np.array([fidelity.cost for fidelity in space.fidelities]) / space.target.cost
-    telling = int((trials.observed | trials.pending).sum())
-    after = costs[trials.fidelities].sum() + costs[fidelities[0]]
-    return telling < len(space.mixtures) + settings.proof_trials and bool(
-        after <= SET_UP_COST * (1 + 1e-9)
-    )
+    spent = space.costs[trials.fidelities].sum() + space.costs[fidelities[0]]
+    if spent > SET_UP_COST * space.target.cost * (1 + 1e-9):
+        return False
+    return int(trials.telling.sum()) < len(space.mixtures) + settings.proof_trials
 
 
 def open_fidelities(space: Space, trials: Trials, proof_trials: int) -> list[int]:
@@ -60,10 +58,9 @@ def open_fidelities(space: Space, trials: Trials, proof_trials: int) -> list[int
         proof_trials: Trials of the target that open all sizes.
     """
     target = len(space.fidelities) - 1
-    told = trials.observed | trials.pending
-    if int((told & (trials.fidelities == target)).sum()) >= proof_trials:
+    if int((trials.telling & (trials.fidelities == target)).sum()) >= proof_trials:
         return list(range(target + 1))
-    costs = np.array([fidelity.cost for fidelity in space.fidelities])
+    costs = space.costs
     left = _credit(space) - costs[trials.fidelities[trials.fidelities < target]].sum()
     affordable = [size for size in range(target) if costs[size] <= left * (1 + 1e-9)]
     if space.pools:

@@ -70,3 +70,8 @@ class Space:
     def target(self) -> Fidelity:
         """The fidelity whose score is to be made best."""
         return self.fidelities[-1]
+
+    @property
+    def costs(self) -> np.ndarray:
+        """Cost (``M``) of one trial at each fidelity."""
+        return np.array([fidelity.cost for fidelity in self.fidelities])

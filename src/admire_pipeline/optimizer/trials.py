@@ -107,6 +107,11 @@ class Trials:
         """Return the number of trials, pending and failed ones included."""
         return len(self.names)
 
+    @property
+    def telling(self) -> np.ndarray:
+        """Which trials (``n`` booleans) tell something, or will: a failed one does not."""
+        return self.observed | self.pending
+
     def where(self, keep: np.ndarray) -> Trials:
         """Return the trials (in order) for which ``keep`` (``n`` booleans) is true."""
         names = tuple(np.array(self.names, dtype=object)[keep])

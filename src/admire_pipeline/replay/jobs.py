@@ -123,7 +123,7 @@ class Plan:
             "budget": self.budget,
             "max_trials": self.max_trials,
             # A default that changes is a change of code, and a new setting renames no old job.
-            "settings": _differences(self.settings, PolicySettings()),
+            "settings": _set(self.settings),
             "version": version(_PACKAGE),
         }
         if self.problem == "simulator":
@@ -135,9 +135,10 @@ class Plan:
         return self.folder / "jobs" / f"{name}.{key}.parquet"
 
 
-def _differences(settings: PolicySettings, defaults: PolicySettings) -> dict[str, object]:
-    standard = asdict(defaults)
-    return {name: value for name, value in asdict(settings).items() if value != standard[name]}
+def _set(settings: PolicySettings) -> dict[str, object]:
+    """The settings that are not the default ones."""
+    defaults = asdict(PolicySettings())
+    return {name: value for name, value in asdict(settings).items() if value != defaults[name]}
 
 
 def code_of(policy: Policy) -> str:
