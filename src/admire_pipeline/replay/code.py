@@ -65,7 +65,8 @@ def _parse(module: str) -> tuple[str, tuple[str, ...]]:
             node.body = node.body[1:]
     # A package's own file lists what is in it; a name more in the list changes no result.
     is_package = spec.submodule_search_locations is not None
-    code = "" if is_package else hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    # Unparsed, since a dump lists the fields of its own version of Python.
+    code = "" if is_package else hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
     return code, tuple(name for name in sorted(imported) if _is_module(name))
 
 
