@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help run ui test lint types unit throughput campaign speed benchmark ablation benchmark-quick lock clean
+.PHONY: help run ui test lint types unit throughput gpu-check campaign speed benchmark ablation benchmark-quick lock clean
 .DEFAULT_GOAL := help
 
 help:           ## show this list
@@ -33,6 +33,9 @@ unit: $(STAMP)  ## all tests, with coverage
 
 throughput: $(STAMP) ## training speed against a bare PyTorch loop
 	$(BIN)/python benchmarks/throughput.py
+
+gpu-check: $(STAMP) ## on a GPU: a campaign of 6 trials, tokens/s and MFU beside a bare PyTorch loop
+	$(BIN)/python benchmarks/gpu_check.py
 
 speed: $(STAMP) ## seconds a proposal, on the simplex as a campaign grows
 	$(BIN)/python benchmarks/optimizer.py

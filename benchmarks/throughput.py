@@ -2,8 +2,10 @@
 
     python benchmarks/throughput.py [--env ENV] [--steps N] [--rounds N]
 
-Prints tokens/s of both per fidelity and their ratio. The rounds of both alternate, so that other
-load on the machine falls on both alike; the median counts.
+Prints tokens/s of both per fidelity, their ratio and the trial's model FLOPs utilisation (MFU): its
+FLOPs (`training_flops`) of those that the GPU's data sheet promises. The rounds of both alternate,
+so that other load on the machine falls on both alike; the median counts. The first third of a
+training warms up (compilation, the GPU's memory) and is not measured.
 """
 
 from __future__ import annotations
@@ -22,11 +24,14 @@ from kedro.framework.startup import bootstrap_project
 
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.mixing import MixtureDataset, plan_mixture
-from admire_pipeline.training.models import build_model
+from admire_pipeline.training.models import build_model, training_flops
 from admire_pipeline.training.settings import FidelitySettings, Ladder, TrainingSettings
 from admire_pipeline.training.trainer import train_model
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
+"""Dense bfloat16 FLOPs a second by part of the GPU's name (NVIDIA's data sheets, SXM models)."""
 
 
 def main() -> None:
@@ -42,17 +47,38 @@ def main() -> None:
         catalog = session.load_context().catalog
         corpus = catalog.load("corpus")
         fidelities: Ladder = catalog.load("params:fidelities")
-    print(f"{'fidelity':<10} {'trial tok/s':>12} {'bare tok/s':>12} {'ratio':>7}")  # noqa: T201
-    for name, fidelity in fidelities.root.items():
+    compare(fidelities.root, corpus, arguments.steps, arguments.rounds)
+
+
+def compare(
+    fidelities: dict[str, FidelitySettings], corpus: Corpus, steps: int, rounds: int
+) -> None:
+    """Print the table, a line a fidelity."""
+    print(f"{'fidelity':<14}{'trial tok/s':>12}{'bare tok/s':>12}{'ratio':>7}{'MFU':>7}")  # noqa: T201
+    for name, fidelity in fidelities.items():
         trial, bare = [], []
-        for _ in range(arguments.rounds):
-            trial.append(measure(fidelity, corpus, arguments.steps, bare=False))
-            bare.append(measure(fidelity, corpus, arguments.steps, bare=True))
+        for _ in range(rounds):
+            trial.append(measure(fidelity, corpus, steps, bare=False))
+            bare.append(measure(fidelity, corpus, steps, bare=True))
         ratio = statistics.median(t / b for t, b in zip(trial, bare, strict=True))
+        speed = statistics.median(trial)
         print(  # noqa: T201
-            f"{name:<10} {statistics.median(trial):>12,.0f} {statistics.median(bare):>12,.0f} "
-            f"{ratio:>7.3f}"
+            f"{name:<14}{speed:>12,.0f}{statistics.median(bare):>12,.0f}{ratio:>7.3f}"
+            f"{utilisation(fidelity, corpus, speed):>7}",
+            flush=True,
         )
+
+
+def utilisation(fidelity: FidelitySettings, corpus: Corpus, speed: float) -> str:
+    """Model FLOPs utilisation at so many tokens/s, in percent; a dash where no peak is known."""
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    peak = next((flops for part, flops in PEAK_FLOPS.items() if part in name), None)
+    if peak is None:
+        return "-"
+    length = fidelity.training.sequence_length
+    with torch.device("meta"):
+        model = build_model(fidelity.model, corpus, length, seed=0)
+    return f"{training_flops(model, 1, length) * speed / peak:.1%}"
 
 
 def measure(fidelity: FidelitySettings, corpus: Corpus, steps: int, *, bare: bool) -> float:
@@ -63,10 +89,22 @@ def measure(fidelity: FidelitySettings, corpus: Corpus, steps: int, *, bare: boo
     dataset = MixtureDataset(plan, corpus)
     model = build_model(fidelity.model, corpus, settings.sequence_length, seed=0)
     if bare:
-        return settings.tokens / bare_loop(model, dataset, settings)
-    with tempfile.TemporaryDirectory() as folder:
-        run = train_model(model, dataset, settings, Path(folder), 0, lambda *_: None, lambda _: {})
-    return settings.tokens / run.seconds
+        stamps = bare_loop(model, dataset, settings)
+    else:
+        stamps = {}
+        with tempfile.TemporaryDirectory() as folder:
+            train_model(
+                model,
+                dataset,
+                settings,
+                Path(folder),
+                0,
+                # The logged loss has been waited for: the GPU is done with the step.
+                lambda _, step: stamps.setdefault(step, time.monotonic()),
+                lambda _: {},
+            )
+    first, last = min(step for step in stamps if step >= steps // 3), max(stamps)
+    return (last - first) * settings.tokens / steps / (stamps[last] - stamps[first])
 
 
 def short(settings: TrainingSettings, steps: int) -> TrainingSettings:
@@ -77,8 +115,14 @@ def short(settings: TrainingSettings, steps: int) -> TrainingSettings:
     )
 
 
-def bare_loop(model: torch.nn.Module, dataset: MixtureDataset, settings: TrainingSettings) -> float:
-    """Seconds of a plain training loop: AdamW, clipping, one-cycle rate, bf16 on a GPU."""
+def bare_loop(
+    model: torch.nn.Module, dataset: MixtureDataset, settings: TrainingSettings
+) -> dict[int, float]:
+    """A plain training loop: AdamW, clipping, one-cycle rate, bf16 on a GPU.
+
+    Returns:
+        When it was done with a third of the steps and with all, in seconds of the clock.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = copy.deepcopy(model).to(device).train()
     optimizer = torch.optim.AdamW(
@@ -90,21 +134,23 @@ def bare_loop(model: torch.nn.Module, dataset: MixtureDataset, settings: Trainin
     size, accumulate = settings.batch_size, settings.gradient_accumulation
     steps = len(dataset) // (size * accumulate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, steps)
-    start = time.monotonic()
-    for step in range(steps):
+    forward = torch.compile(model) if settings.compile else model
+    stamps = {}
+    for step in range(1, steps + 1):
         for part in range(accumulate):
-            first = (step * accumulate + part) * size
+            first = ((step - 1) * accumulate + part) * size
             batch = dataset.__getitems__(range(first, first + size))
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                loss = model(**{key: value.to(device) for key, value in batch.items()}).loss
+                loss = forward(**{key: value.to(device) for key, value in batch.items()}).loss
             (loss / accumulate).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_gradient_norm)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.monotonic() - start
+        if step in (steps // 3, steps):
+            loss.item()  # waits for the GPU
+            stamps[step] = time.monotonic()
+    return stamps
 
 
 if __name__ == "__main__":

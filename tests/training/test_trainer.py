@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 from transformers import PreTrainedModel
 
 from admire_pipeline.errors import TrialError
@@ -88,6 +90,23 @@ def test_trained_model_beats_a_unigram_model(
     for metric in evaluate_domains(model, corpus, 64, 16, 1024)[:2]:
         unigram = bits[corpus.validation(metric.name.split(".")[1]).tokens].mean()
         assert metric.value < unigram - 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler for torch.compile")
+def test_compiled_training_is_the_same_training(
+    corpus: Corpus, model_settings: ModelSettings, recipe: TrainingSettings, tmp_path: Path
+) -> None:
+    plain, _ = train(corpus, model_settings, recipe, tmp_path / "plain", Recorder())
+    recipe = recipe.model_copy(update={"compile": True, "checkpoint_seconds": 1e-9})
+    counters.clear()
+    with pytest.raises(Killed):
+        train(corpus, model_settings, recipe, tmp_path / "cut", Recorder(die_at=20))
+    compiled, _ = train(corpus, model_settings, recipe, tmp_path / "cut", Recorder())
+    assert counters["stats"]["unique_graphs"] > 0, "something was compiled"
+    # Fused operations round otherwise; AdamW's first steps have the size of the rate whatever they
+    # are taken for, so rounding shows.
+    torch.testing.assert_close(weights(compiled), weights(plain), atol=2e-3, rtol=0)
 
 
 GPT2 = ModelSettings(

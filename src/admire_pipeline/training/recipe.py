@@ -26,7 +26,7 @@ def recipe_hash(
         corpus.manifest["hash"],
         fidelity.model.model_dump_json(),
         checkpoint_identity(fidelity.model) if fidelity.model.checkpoint is not None else "",
-        fidelity.training.model_dump_json(exclude={"checkpoint_seconds", "evaluations"}),
+        fidelity.training.model_dump_json(exclude={"checkpoint_seconds", "evaluations", "compile"}),
         evaluation.model_dump_json(include={"max_bytes"}),
         objective.model_dump_json(),
     )

@@ -61,6 +61,9 @@ class TrainingSettings(_Settings):
     """AdamW second-moment decay."""
     max_gradient_norm: float = Field(default=1.0, gt=0)
     """Gradients are scaled down to this norm."""
+    compile: bool = False
+    """Fuse the model's operations (torch.compile; needs a C++ compiler), at the price of some time
+    at the start of a trial. `make gpu-check` shows whether it pays."""
     checkpoint_seconds: float = Field(default=30.0, gt=0)
     """A killed training loses at most about this much time."""
     evaluations: int = Field(default=4, ge=0)

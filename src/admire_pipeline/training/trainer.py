@@ -147,6 +147,7 @@ def _arguments(
         use_cpu=not gpu,  # the evaluation knows CUDA and the CPU
         bf16=has_bf16(),
         tf32=True if gpu and is_torch_tf32_available() else None,
+        torch_compile=settings.compile,
         train_sampling_strategy="sequential",  # the plan is shuffled already
         remove_unused_columns=False,
         dataloader_pin_memory=gpu,

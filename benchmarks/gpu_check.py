@@ -1,0 +1,78 @@
+"""A campaign on a GPU, and how well its trainings use it.
+
+    python benchmarks/gpu_check.py [--trials 6] [--steps 60] [--rounds 2]
+
+Runs so many trials of `conf/gpu` (again: continues them), then compares each of its fidelities, and
+a model of Qwen2.5-0.5B's shape with random weights, with a bare PyTorch loop (`throughput.py`).
+Aims: a ratio of 0.95, and 40 % MFU from 200 million parameters on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+import torch
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from throughput import PROJECT, compare
+
+from admire_pipeline.session import InterruptibleSession
+from admire_pipeline.tracking import Trial, TrialStatus
+from admire_pipeline.training.settings import FidelitySettings, Ladder, ModelSettings
+
+QWEN = ModelSettings(
+    config={
+        "model_type": "qwen2",
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "vocab_size": 151936,
+        "tie_word_embeddings": True,
+    }
+)
+"""The shape of Qwen2.5-0.5B (its config.json on the Hugging Face Hub)."""
+
+
+def main() -> None:
+    """Run the campaign, print its trials, then the speeds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=6, help="trials of the campaign")
+    parser.add_argument("--steps", type=int, default=60, help="optimizer steps a round")
+    parser.add_argument("--rounds", type=int, default=2, help="rounds of each")
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.error("torch finds no GPU on this machine")
+    bootstrap_project(PROJECT)
+    while len(observed()) < arguments.trials:
+        with InterruptibleSession.create(PROJECT, env="gpu") as session:
+            session.run(pipeline_names=["admire_step"])
+    logging.getLogger("admire_pipeline").setLevel(logging.WARNING)
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n")  # noqa: T201
+    print(f"{'trial':<18}{'fidelity':<10}{'cost':>6}{'score':>9}")  # noqa: T201
+    for trial in observed():
+        print(  # noqa: T201
+            f"{trial.name:<18}{trial.fidelity:<10}{trial.cost:>6.2f}{trial.score:>9.4f}"
+        )
+    with KedroSession.create(PROJECT, env="gpu") as session:
+        catalog = session.load_context().catalog
+        corpus = catalog.load("corpus")
+        ladder: Ladder = catalog.load("params:fidelities")
+    target = list(ladder.root.values())[-1]
+    training = target.training.model_copy(update={"batch_size": 16})
+    qwen = FidelitySettings(cost=1.0, model=QWEN, training=training)
+    print()  # noqa: T201
+    compare({**ladder.root, "Qwen2.5-0.5B": qwen}, corpus, arguments.steps, arguments.rounds)
+
+
+def observed() -> list[Trial]:
+    """The campaign's finished trials."""
+    with KedroSession.create(PROJECT, env="gpu") as session:
+        trials: list[Trial] = session.load_context().catalog.load("trials")
+    return [trial for trial in trials if trial.status is TrialStatus.OBSERVED]
+
+
+if __name__ == "__main__":
+    main()
