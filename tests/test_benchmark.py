@@ -22,7 +22,13 @@ def runs(project: Project) -> Path:
     """A user's run table."""
     path = project.folder / "runs.csv"
     made = made_up_table("transfer", domains=4, runs=(30, 20, 15), metrics=2)
-    made.frame.drop(columns="split").to_csv(path, index=False)
+    frame = made.frame.drop(columns="split")
+    frame.to_csv(path, index=False)
+    frame.to_csv(project.folder / "semicolons.csv", index=False, sep=";")
+    largest = frame[frame["fidelity"] == made.fidelities[-1].name]
+    largest.to_csv(project.folder / "one.csv", index=False)
+    odd = frame.replace({"fidelity": {made.fidelities[0].name: "tiny model (1%)"}})
+    odd.to_csv(project.folder / "odd.csv", index=False)
     return path
 
 
@@ -114,6 +120,33 @@ def test_losses_and_a_folder_of_ones_own(project: Project, runs: Path, tmp_path:
     assert len(list((out / "jobs").glob("*.parquet"))) == 4
 
 
+def test_a_size_may_have_any_name(project: Project, runs: Path) -> None:
+    options = ("--objectives", "average", *SMALL, "--policies", "zero-shot", "--seeds", "0")
+    output = benchmark(project, "--table", "odd.csv", *options)
+    assert "zero-shot-tiny model (1%)" in output
+    (run,) = project.runs()
+    assert run.info.status == "FINISHED"
+    assert "area.zero-shot-tiny model _1__" in run.data.metrics
+
+
+def test_quick_is_small(project: Project, runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    benchmark(project, "--table", "runs.csv", "--quick", "--policies", "random", "--budget", "0.5")
+    curves = pd.read_parquet(folder_of(project, "runs-pool-quick") / "curves.parquet")
+    assert curves["objective"].nunique() == 2 and curves["seed"].nunique() == 2
+    assert "a budget of 0.5 pays for no training of the target" in caplog.text
+
+
+def test_a_smaller_benchmark_takes_nothing_from_the_aims(project: Project, runs: Path) -> None:
+    options = ("--table", "made-up-noise", "--budget", "1", "--processes", "1")
+    all_of_it = benchmark(project, *options, "--seeds", "0-4", "--policies", "admire,admire-target")
+    again = benchmark(
+        project, *options, "--seeds", "0-4", "--policies", "random", "--objectives", "average"
+    )
+    for output in (all_of_it, again):
+        noise, _ = [line for line in output.splitlines() if "made up: small" in line]
+        assert re.match(r" *(met|not met) ", noise), noise
+
+
 def test_the_simulator_of_a_file(project: Project, runs: Path) -> None:
     options = ("--problem", "simulator", "--objectives", "metric-1", "--policies", "random")
     benchmark(project, "--table", "runs.csv", *SMALL, *options)
@@ -125,6 +158,14 @@ def test_the_simulator_of_a_file(project: Project, runs: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
+        ((), "--table is missing; allowed: pile, tulu"),
+        (("--table", ""), "benchmark.table: '' is not allowed.*tulu"),
+        (
+            ("--table", "runs.csv", "--out", "runs.csv/there"),
+            "benchmark.out: .*csv' is a file",
+        ),
+        (("--table", "one.csv", "--policies", "zero-shot"), "benchmark.policies: .*has one size"),
+        (("--table", "semicolons.csv"), "semicolons.csv: columns are separated by ';'.*commas"),
         (("--table", "tulo"), "benchmark.table: no file .*tulo.*'tulu'"),
         (("--table", "nothing.csv"), "benchmark.table: no file .*nothing.csv"),
         (("--table", "runs.csv", "--policies", "admire-mbo"), "'admire-mbo'.*'admire-mfbo'"),

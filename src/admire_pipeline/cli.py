@@ -180,6 +180,9 @@ def benchmark(params: dict[str, Any], env: str | None, verbose: bool, **given: A
         raise click.UsageError(f"--params benchmark={section}: give benchmark.<key>=<value>")
     with _one_line_errors(verbose):
         params = {**params, "benchmark": {**section, **chosen}}
+        if "table" not in params["benchmark"]:
+            # The full benchmark of the configured one takes hours: not for a forgotten option.
+            raise UserError("--table is missing; allowed: pile, tulu, or a .csv or .parquet file")
         report = _run_pipeline("benchmark", env, params)["benchmark_report"]
         _print_benchmark(report.load())
 

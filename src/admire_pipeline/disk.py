@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -23,10 +24,21 @@ def sync_file(path: Path) -> None:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file so that a crash leaves the old content or the new, never a part."""
+    save_atomically(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def save_atomically(path: Path, save: Callable[[Path], object]) -> None:
+    """The same for what saves itself.
+
+    Args:
+        path: The file; its folder is made where it is missing.
+        save: Writes to the path that it is given, which has the ending of `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        save(aside)
+        sync_file(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

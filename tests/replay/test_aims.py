@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from admire_pipeline.replay.aims import AIMS, Aim, Found, NotMeasured, read_curves
+from admire_pipeline.replay.jobs import COLUMNS, CUT, JOBS, read_kept
 
 SEEDS = range(100, 105)
 
@@ -108,7 +110,7 @@ def test_pile_area_is_a_fifth() -> None:
 
 
 def test_a_published_policy_that_never_arrives_needs_more_than_its_budget() -> None:
-    about = {"problem": "simulator", "budget": 9}
+    about = {"problem": "simulator", "budget": 9, "objectives": TWENTY}
     others = [curves(p, [(1.0, 0.5)], **about) for p in ("admire-mfbo", "admire-bo")]
     found = check("Tülu simulator", curves("admire", [(3.0, 0.1)], **about), *others)
     assert found.met and "admire-mfbo > 9" in found.beside
@@ -116,25 +118,50 @@ def test_a_published_policy_that_never_arrives_needs_more_than_its_budget() -> N
     assert not check("Tülu simulator", curves("admire", [(3.0, 0.2)], **about), *others).met
 
 
+def test_where_ours_never_arrives_the_others_need_not_be_measured() -> None:
+    about = {"problem": "simulator", "objectives": TWENTY}
+    bo = curves("admire-bo", [(1.0, 0.5)], **about)
+    found = check("Tülu simulator", curves("admire", [(3.0, 0.2)], **about), bo)
+    assert (found.value, found.met) == ("> 15", False)
+    assert found.beside == "no admire-mfbo; admire-bo > 15"
+    with pytest.raises(NotMeasured, match="no admire-mfbo"):
+        check("Tülu simulator", curves("admire", [(3.0, 0.1)], **about), bo)
+
+
 @pytest.mark.parametrize(("regret", "met"), [(0.52, True), (0.53, False)])
 def test_what_misleads_costs_at_most_a_twentieth(regret: float, met: bool) -> None:
-    about = {"table": "made-up-noise"}
+    about = {"table": "made-up-noise", "objectives": TWENTY[:4]}
     ours = curves("admire", [(0.0, regret)], **about)
     alone = curves("admire-target", [(0.0, 0.5)], **about)
     found = check("made up: small is noise", ours, alone)
     assert found.met is met
 
 
+def keep(folder: Path, part: pd.DataFrame, key: str, **changed: object) -> None:
+    """Keep each campaign as a benchmark does: a file a job."""
+    (folder / JOBS).mkdir(parents=True, exist_ok=True)
+    for (policy, objective, seed), frame in part.groupby(["policy", "objective", "seed"]):
+        whole = frame.reset_index(drop=True).reindex(columns=COLUMNS).assign(**changed)
+        whole.to_parquet(folder / JOBS / f"{policy}.{objective}.{seed}.{key}.parquet")
+
+
 def test_curves_are_those_of_the_seeds_and_the_greatest_budget(tmp_path: Path) -> None:
-    for name, part in (
-        ("a", curves("admire", [(1.0, 0.3)], budget=5, seeds=range(3))),
-        ("b", curves("admire", [(1.0, 0.2)], budget=9, seeds=range(2))),
-        ("c", curves("admire", [(1.0, 0.1)], budget=9, seeds=range(2))),
-    ):
-        (tmp_path / name).mkdir()
-        part.to_parquet(tmp_path / name / "curves.parquet")
+    keep(tmp_path / "a", curves("admire", [(1.0, 0.3)], budget=5, seeds=range(3)), "0")
+    keep(tmp_path / "b", curves("admire", [(1.0, 0.2)], budget=9, seeds=range(2)), "0")
+    keep(tmp_path / "c", curves("admire", [(1.0, 0.1)], budget=9, seeds=range(2)), "0")
+    keep(tmp_path / "c", curves("regmix", [(1.0, 0.1)], seeds=range(2)), "0")
     folders = [tmp_path / name for name in ("a", "b", "c", "none")]
     found = read_curves(folders, [1, 2])
     last = found[found["step"] == 1].set_index("seed")["honest"].to_dict()
     assert last == {1: 0.2, 2: 0.3}
+    assert set(found["policy"]) == {"admire"}, "no aim is about the other"
     assert read_curves([tmp_path / "none"], [0]).empty
+
+
+def test_the_latest_of_a_kept_campaign_counts_and_one_that_was_cut_does_not(tmp_path: Path) -> None:
+    for key, regret, cut in (("z", 0.3, False), ("b", 0.2, False), ("a", 0.1, True)):
+        keep(tmp_path, curves("admire", [(1.0, regret)], seeds=[0]), key, **{CUT: cut})
+        for path in (tmp_path / JOBS).iterdir():
+            os.utime(path, (1, 1 + ord("z") - ord(path.stem[-1])))
+    assert read_kept(tmp_path, ["admire"], [0])["honest"].to_list() == [1.0, 0.2]
+    assert read_kept(tmp_path, ["admire-bo"], [0]).empty

@@ -83,12 +83,14 @@ def test_there_is_a_row_a_policy_and_objective_and_one_for_their_mean() -> None:
 
 
 def test_the_difference_to_ours_is_paired_over_seeds() -> None:
-    summary = summarise(CURVES, [4.0])
+    third = CURVES[CURVES["seed"] == 1].assign(seed=2)
+    summary = summarise(pd.concat([CURVES, third]), [4.0])
     gap = row(summary, "random")
-    # Per seed: random (1 + .8 + 2 x .7) / 4 and (1 + .8 + 2 x .7) / 4; ours (1 + .6) / 4, 1.5 / 4.
-    assert gap["area_less_ours"] == pytest.approx((3.2 / 4 - 1.6 / 4 + 3.2 / 4 - 1.5 / 4) / 2)
+    # Per seed: random (1 + .8 + 2 x .7) / 4; ours (1 + .6) / 4, 1.5 / 4 and 1.5 / 4.
+    assert gap["area_less_ours"] == pytest.approx((3 * 3.2 - 1.6 - 2 * 1.5) / 4 / 3)
     assert 0 < gap["area_less_ours_low"] <= gap["area_less_ours"] <= gap["area_less_ours_high"]
     assert row(summary, "admire")["area_less_ours"] == 0
+    assert math.isnan(row(summarise(CURVES, [4.0]), "random")["area_low"]), "of two seeds"
     assert "area_less_ours" not in summarise(CURVES[CURVES["policy"] == "random"], [4.0])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from admire_pipeline.replay.jobs import Plan
+from admire_pipeline.replay.jobs import JOBS, Plan
 from admire_pipeline.replay.runner import run_plan
 from admire_pipeline.replay.synthetic import made_up_table
 from admire_pipeline.reporting.benchmark_console import print_benchmark
@@ -99,9 +100,14 @@ def test_the_console_shows_measures_and_the_aims_it_knows_of(
     for expected in ("random", "uniform", "less admire's", "seconds a proposal", "here"):
         assert expected in text
     assert "aims" not in text  # three seeds are too few, and there is no target-only policy
-    five = pd.concat([curves.assign(seed=curves["seed"] + 3 * k) for k in range(2)])
-    alone = five[five["policy"] == "admire"].assign(policy="admire-target")
-    write_report(tmp_path / "beside", pd.concat([five, alone]), TABLE)
+    (tmp_path / "beside" / JOBS).mkdir(parents=True)
+    ours = curves[(curves["policy"] == "admire") & (curves["objective"] == "average")]
+    for seed, objective, policy in product(range(6), "abcd", ("admire", "admire-target")):
+        campaign = ours[ours["seed"] == seed % 3].assign(
+            seed=seed, objective=objective, policy=policy
+        )
+        path = tmp_path / "beside" / JOBS / f"{policy}.{objective}.{seed}.key.parquet"
+        campaign.reset_index(drop=True).to_parquet(path)
     text = shown(tmp_path / "here", range(6))
     assert "aims (seeds 0-5)" in text
     (line,) = [line for line in text.splitlines() if "reversed" in line and "target only" in line]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 AVERAGE = "average"
 """The objective that is the mean of all metrics; no metric may have its name."""
+ALL = "(mean)"
+"""What a report calls the mean over all objectives; no metric may have its name either."""
 SUM_TOLERANCE = 0.01
 """Recorded weights are rounded; a sum farther from 1 than this is a mistake."""
 EXACT = 1e-9
@@ -58,6 +60,8 @@ def read_frame(path: Path) -> pd.DataFrame:
         names = pd.read_csv(path, header=None, nrows=1, dtype=str, encoding="utf-8-sig")
         if (twice := names.iloc[0][names.iloc[0].duplicated()]).size:
             raise UserError(f"{path}: column {twice.iloc[0]!r} occurs twice; allowed: once")
+        if names.shape[1] == 1 and (other := {";", "\t"} & set(str(names.iloc[0, 0]))):
+            raise UserError(f"{path}: columns are separated by {other.pop()!r}; allowed: commas")
         text = {"fidelity": str, "split": str}
         return pd.read_csv(path, dtype=text, float_precision="round_trip", encoding="utf-8-sig")
     except (OSError, ArrowException, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -94,9 +98,9 @@ def checked_runs(name: str, frame: pd.DataFrame, splits: Sequence[str]) -> Runs:
         )
     if not metrics:
         raise UserError(f"{name}: has no column {METRIC_PREFIX}<name>; allowed: at least 1")
-    if AVERAGE in metrics:
+    if taken := sorted({AVERAGE, ALL} & set(metrics)):
         raise UserError(
-            f"{name}: {METRIC_PREFIX}{AVERAGE} has the name of the mean over all metrics; "
+            f"{name}: {METRIC_PREFIX}{taken[0]} has the name of a mean that is reported; "
             "allowed: any other name"
         )
     tidy = pd.DataFrame({"fidelity": _texts(name, frame["fidelity"])})

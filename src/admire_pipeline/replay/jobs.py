@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 
-from admire_pipeline.disk import sync_file
+from admire_pipeline.disk import save_atomically
 from admire_pipeline.optimizer import Policy, PolicySettings
 from admire_pipeline.replay import policies
 from admire_pipeline.replay.campaign import replay
@@ -40,6 +40,12 @@ COLUMNS = (
 
 CODE = "code"
 """Column of a job's file: the fingerprint of the code that made it."""
+
+CUT = "cut"
+"""Column of a job's file: whether `max_trials` may have ended the campaign before its budget."""
+
+JOBS = "jobs"
+"""Folder of the jobs' files in a benchmark's."""
 
 _PACKAGE = "admire-pipeline"
 
@@ -132,7 +138,33 @@ class Plan:
             decisive["simulator"] = REVISION
         key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
         name = re.sub(r"[^\w.+-]", "_", f"{job.policy}.{job.objective}.{job.seed}")
-        return self.folder / "jobs" / f"{name}.{key}.parquet"
+        return self.folder / JOBS / f"{name}.{key}.parquet"
+
+
+def read_kept(folder: Path, policies: Collection[str], seeds: Collection[int]) -> pd.DataFrame:
+    """Read the finished campaigns of some policies and seeds, whatever benchmark ran them.
+
+    Args:
+        folder: A benchmark's.
+        policies: Names.
+        seeds: Seeds.
+
+    Returns:
+        Their curves, columns as ``COLUMNS``. Of several of one policy, problem, objective, seed and
+        budget (before and after a setting or the table changed) it is the latest; campaigns that
+        ``max_trials`` cut are left out.
+    """
+    found: dict[tuple[object, ...], pd.DataFrame] = {}
+    names = tuple(f"{policy}." for policy in policies)
+    for path in sorted((folder / JOBS).glob("*.parquet"), key=lambda path: path.stat().st_mtime):
+        name, seed, _ = path.stem.rsplit(".", 2)
+        if int(seed) not in seeds or not name.startswith(names):
+            continue
+        frame = pd.read_parquet(path)
+        if CUT not in frame or not frame[CUT].any():
+            about = frame.loc[0, ["policy", "table", "problem", "objective", "seed", "budget"]]
+            found[tuple(about)] = frame[list(COLUMNS)]
+    return pd.concat(found.values(), ignore_index=True) if found else pd.DataFrame(columns=COLUMNS)
 
 
 def _set(settings: PolicySettings) -> dict[str, object]:
@@ -159,10 +191,6 @@ def run_job(plan: Plan, job: Job) -> float:
     frame = frame.assign(
         **asdict(job), table=plan.table.name, problem=plan.problem, budget=plan.budget
     )[list(COLUMNS)]
-    path = plan.path(job)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
-    frame.assign(**{CODE: code_of(policy)}).to_parquet(aside, index=False)
-    sync_file(aside)
-    aside.replace(path)
+    frame[CODE], frame[CUT] = code_of(policy), plan.max_trials is not None
+    save_atomically(plan.path(job), lambda path: frame.to_parquet(path, index=False))
     return float(frame["propose_seconds"].sum() + frame["recommend_seconds"].sum())

@@ -14,6 +14,9 @@ import numpy as np
 LEVELS = (0.5, 0.2, 0.1, 0.05)
 """Normalised regrets whose cost is reported."""
 
+LEAST_SEEDS = 3
+"""With fewer there is no interval."""
+
 _ROUND_OFF = 1e-9
 """Relative; costs are sums, so that 0.1 + 0.2 must not come after 0.3."""
 
@@ -94,8 +97,10 @@ def bootstrap_interval(values: np.ndarray) -> Interval:
     cancels. The resampling is always the same.
 
     Args:
-        values: ``n >= 1`` values, one a seed.
+        values: ``n >= 1`` values, one a seed; below ``LEAST_SEEDS`` the ends are NaN.
     """
+    if len(values) < LEAST_SEEDS:
+        return Interval(float(np.mean(values)), np.nan, np.nan)
     rng = np.random.default_rng(0)
     means = rng.choice(values, size=(_RESAMPLES, len(values))).mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])

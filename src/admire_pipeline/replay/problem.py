@@ -31,21 +31,12 @@ class Problem(ABC):
     """A search whose answer is known.
 
     Attributes:
-        table: Name of the run table it is made from.
-        kind: ``pool`` or ``simulator``.
-        objective: Name of the objective.
         space: What may be tried; costs are in trainings of the target.
         best: The best true score at the target.
         typical: The true score of a mixture picked at random, see the problems.
     """
 
-    kind: str
-
-    def __init__(
-        self, table: RunTable, objective: str, space: Space, best: float, typical: float
-    ) -> None:
-        self.table = table.name
-        self.objective = objective
+    def __init__(self, space: Space, best: float, typical: float) -> None:
         self.space = space
         self.best = best
         self.typical = typical
@@ -94,8 +85,6 @@ class PoolProblem(Problem):
         UserError: If the table has no such objective.
     """
 
-    kind = "pool"
-
     def __init__(self, table: RunTable, objective: str) -> None:
         weights = objective_weights(table, objective)
         signs = np.array(list(weights.values()))
@@ -121,7 +110,7 @@ class PoolProblem(Problem):
             )
         space = Space(MixtureSpace(table.domains), tuple(fidelities), tuple(pools), weights)
         scores = [run.score for run in self._runs[-1].values()]
-        super().__init__(table, objective, space, max(scores), float(np.mean(scores)))
+        super().__init__(space, max(scores), float(np.mean(scores)))
 
     def evaluate(
         self, mixture: np.ndarray, fidelity: int, rng: np.random.Generator | None = None

@@ -46,8 +46,6 @@ class SimulatorProblem(Problem):
         UserError: If the table has no such objective.
     """
 
-    kind = "simulator"
-
     def __init__(self, table: RunTable, objective: str, seed: int, cache: Path) -> None:
         weights = objective_weights(table, objective)
         models = [cached_fit(table, metric, fit_path(table, metric, cache)) for metric in weights]
@@ -58,7 +56,7 @@ class SimulatorProblem(Problem):
         mixtures = table.mixtures(self._target)
         key = _key(table_hash(table), "maximum", json.dumps(dict(weights)), str(seed))
         best = self._best(mixtures, np.random.default_rng([seed, REVISION]), cache / f"{key}.json")
-        super().__init__(table, objective, space, best, float(self._scores(mixtures).mean()))
+        super().__init__(space, best, float(self._scores(mixtures).mean()))
 
     def evaluate(self, mixture: np.ndarray, fidelity: int, rng: np.random.Generator) -> Evaluation:
         """Run a mixture of the simplex, with noise."""

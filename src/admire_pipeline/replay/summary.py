@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from admire_pipeline.replay.checks import ALL
 from admire_pipeline.replay.measures import LEVELS, Curve, bootstrap_interval, mean_curve
-
-ALL = "(mean)"
-"""Objective of the rows that average over all objectives."""
 
 OURS = "admire"
 """The policy that the others are compared with."""
@@ -77,6 +75,11 @@ def summarise(curves: pd.DataFrame, grid: Sequence[float]) -> pd.DataFrame:
     return summary
 
 
+def whole(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a summary that are of all objectives, or of the only one there is."""
+    return summary[summary["objective"] == summary["objective"].iloc[0]]
+
+
 def _parts(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     objectives = curves["objective"].unique()
     if len(objectives) > 1:
@@ -125,7 +128,6 @@ def headline(curves: pd.DataFrame) -> dict[str, float]:
         return {}
     budget = float(curves["budget"].iloc[0])
     summary = summarise(curves, [budget])
-    whole = summary[summary["objective"] == summary["objective"].iloc[0]]
     measures = {
         "regret": f"honest@{budget:g}",
         "area": "area",
@@ -134,6 +136,6 @@ def headline(curves: pd.DataFrame) -> dict[str, float]:
     }
     return {
         f"{name}.{row['policy']}": float(row[column])
-        for _, row in whole.iterrows()
+        for _, row in whole(summary).iterrows()
         for name, column in measures.items()
     }

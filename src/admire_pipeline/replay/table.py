@@ -123,11 +123,6 @@ class RunTable:
             (*notes, *runs.notes),
         )
 
-    @property
-    def target(self) -> Fidelity:
-        """The dearest fidelity."""
-        return self.fidelities[-1]
-
     def rows(self, fidelity: int | str) -> np.ndarray:
         """Positions (``n_m`` int64) in ``frame`` of the runs at a fidelity (position or name)."""
         name = fidelity if isinstance(fidelity, str) else self.fidelities[fidelity].name

@@ -25,14 +25,16 @@ def print_benchmark(folder: Path, seeds: Sequence[int], console: Console) -> Non
     """
     import pandas as pd
 
-    from admire_pipeline.reporting.benchmark_files import CURVES, SUMMARY
+    from admire_pipeline.replay.jobs import JOBS
+    from admire_pipeline.replay.summary import whole
+    from admire_pipeline.reporting.benchmark_files import SUMMARY
 
     if (folder / SUMMARY).exists():
         summary = pd.read_csv(folder / SUMMARY)
-        whole = summary[summary["objective"] == summary["objective"].iloc[0]].sort_values("area")
-        console.print(_regrets(whole))
-        console.print(_costs(whole))
-    others = sorted(path.parent for path in folder.parent.glob(f"*/{CURVES}"))
+        shown = whole(summary).sort_values("area")
+        console.print(_regrets(shown))
+        console.print(_costs(shown))
+    others = sorted(path.parent for path in folder.parent.glob(f"*/{JOBS}"))
     print_aims([folder, *(other for other in others if other != folder)], seeds, console)
     console.print(f"results in {folder}", soft_wrap=True, highlight=False)
 
@@ -83,7 +85,9 @@ def _regrets(summary: pd.DataFrame) -> Table:
         gap, less = row.get("area_less_ours", math.nan), ""
         if not math.isnan(gap):
             low, high = row["area_less_ours_low"], row["area_less_ours_high"]
-            less = f"{gap:+.3f} ({low:+.3f}, {high:+.3f})"
+            less = f"{gap:+.3f}"
+            if not math.isnan(low):
+                less += f" ({low:+.3f}, {high:+.3f})"
         values = [f"{row[name]:.3f}" for name in [*at, "area"]]
         table.add_row(row["policy"], *values, less)
     return table
@@ -100,6 +104,7 @@ def _costs(summary: pd.DataFrame) -> Table:
     for _, row in summary.iterrows():
         costs = [f"{row[name]:.3g}" if math.isfinite(row[name]) else "-" for name in reach]
         trials, seconds = f"{row['trials']:.0f}", f"{row['seconds_per_proposal']:.3g}"
+        seconds = seconds if row["trials"] else "-"
         table.add_row(row["policy"], *costs, trials, seconds)
     return table
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from admire_pipeline.replay.measures import Curve, bootstrap_interval, mean_curve
+from admire_pipeline.replay.measures import LEAST_SEEDS, Curve, bootstrap_interval, mean_curve
 from admire_pipeline.replay.summary import OURS, curves_by_seed
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ _DASHES = ("-", "--", ":", "-.")
 _POINTS = 200
 _DECADES = 2.0
 """Costs that span more than so many powers of ten are drawn on a logarithmic axis."""
-
-_BAND = 3
-"""Seeds from which on there is an interval to draw."""
 
 _COST = "cost (trainings of the target)"
 
@@ -46,7 +43,7 @@ def draw_regret(
     """
     import numpy as np
 
-    columns = min(len(panels), 3 if len(panels) < 7 else 5)
+    columns = 5 if len(panels) > 6 else 2 if len(panels) == 4 else min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
     width, height = (4.2, 3.4) if columns <= 3 else (2.9, 2.4)
     figure, grid = _figure(rows, columns, width * columns + 1.6, height * rows + 0.5)
@@ -59,7 +56,8 @@ def draw_regret(
             if not len(frame):
                 continue
             of_seeds = [curve.at(costs) for curve in curves_by_seed(frame, value).values()]
-            _draw_line(axes, costs, of_seeds, policy, style, band=band and len(of_seeds) >= _BAND)
+            banded = band and len(of_seeds) >= LEAST_SEEDS
+            _draw_line(axes, costs, of_seeds, policy, style, band=banded)
         axes.set_title(title, fontsize=10)
         # The lines decide, not their bands, which are wide where a policy knows nothing yet.
         highest = max([1.0, *(float(np.max(line.get_ydata())) for line in axes.get_lines())])
@@ -75,7 +73,8 @@ def draw_regret(
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
     seeds = curves["seed"].nunique()
-    about = f"mean over {seeds} seeds" + (", 95 % interval" if band and seeds >= _BAND else "")
+    banded = band and seeds >= LEAST_SEEDS
+    about = f"mean over {seeds} seeds{', 95 % interval' if banded else ''}"
     figure.suptitle(f"{_problem(curves)}: {value} regret\n{about}", fontsize=11)
     return figure
 

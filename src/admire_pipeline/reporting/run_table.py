@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from admire_pipeline.disk import sync_file
+from admire_pipeline.disk import save_atomically
 from admire_pipeline.errors import UserError
 from admire_pipeline.tracking import Trial, TrialStatus
 
@@ -70,14 +69,5 @@ def write_runs(runs: pd.DataFrame, path: Path) -> None:
     """
     if path.suffix not in (".csv", ".parquet"):
         raise UserError(f"--out: {str(path)!r} is not allowed; allowed: a .csv or .parquet file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        if path.suffix == ".csv":
-            runs.to_csv(aside, index=False)
-        else:
-            runs.to_parquet(aside, index=False)
-        sync_file(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    save = runs.to_csv if path.suffix == ".csv" else runs.to_parquet
+    save_atomically(path, lambda aside: save(aside, index=False))

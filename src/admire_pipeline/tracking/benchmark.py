@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,10 @@ _SHARED = ("tracking_uri", "server_timeout")
 
 _BATCH = 1000
 """Metrics that MLflow takes at once."""
+
+
+_FORBIDDEN = re.compile(r"[^\w\-. /]", re.ASCII)
+"""What MLflow takes in no metric's name; a policy's may hold it, as it may hold a size's name."""
 
 
 class BenchmarkStore:
@@ -82,12 +87,19 @@ class BenchmarkStore:
         import time
 
         from mlflow.entities import Metric, Param
+        from mlflow.utils.git_utils import get_git_commit
 
         client, experiment = self.connect()
-        run = client.create_run(experiment, run_name=name).info.run_id
+        commit = get_git_commit(str(self.project))
+        tags = {"mlflow.source.git.commit": commit} if commit else {}
+        run = client.create_run(experiment, run_name=name, tags=tags).info.run_id
         client.log_batch(run, params=[Param(key, str(value)) for key, value in params.items()])
         now = int(time.time() * 1000)
-        finite = [Metric(k, float(v), now, 0) for k, v in metrics.items() if math.isfinite(v)]
+        finite = [
+            Metric(_FORBIDDEN.sub("_", key), float(value), now, 0)
+            for key, value in metrics.items()
+            if math.isfinite(value)
+        ]
         for start in range(0, len(finite), _BATCH):
             client.log_batch(run, metrics=finite[start : start + _BATCH])
         for path in files:

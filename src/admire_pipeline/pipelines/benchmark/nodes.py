@@ -44,6 +44,13 @@ def plan_benchmark(benchmark: BenchmarkSettings, store: BenchmarkStore) -> Plan:
     logger.info(
         "seeds %s, budget %g, in %s", ",".join(map(str, plan.seeds)), plan.budget, plan.folder
     )
+    if plan.budget < (least := table.fidelities[-1].cost):
+        logger.warning(
+            "a budget of %g pays for no training of the target (%g): policies that use it alone "
+            "recommend nothing",
+            plan.budget,
+            least,
+        )
     return plan
 
 
@@ -112,6 +119,7 @@ def log_benchmark(
         "objectives": ",".join(plan.objectives),
         "seeds": ",".join(map(str, plan.seeds)),
         "budget": plan.budget,
+        "max_trials": plan.max_trials,
     }
     name = f"{plan.table.name} {plan.problem}"
     store.log(name, params, headline(outcome.curves), files, failed=failed)

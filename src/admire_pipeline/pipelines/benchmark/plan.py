@@ -95,15 +95,21 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
 
     known = tuple(table.objectives())
     objectives = settings.objectives or (known[:QUICK_OBJECTIVES] if settings.quick else known)
-    for objective in objectives:
-        objective_weights(table, objective)
-    space = PoolProblem(table, objectives[0]).space
     try:
+        for objective in objectives:
+            objective_weights(table, objective)
+        space = PoolProblem(table, objectives[0]).space
         names = policies.expand(settings.policies or _default_policies(settings), space)
+    except UserError as error:
+        raise UserError(f"benchmark.{error}") from None
+    if not names:
+        raise UserError(
+            f"benchmark.policies: zero-shot transfers from smaller sizes, {table.name!r} has one "
+            f"size; allowed: {', '.join(policies.names(space))}"
+        )
+    try:
         for name in names:
             policies.make(name, None, space)
-    except UserError:
-        raise
     except ValueError as error:
         raise UserError(f"benchmark.policies: {error}") from None
     if "regmix" in names and find_spec(NEEDED_BY_REGMIX) is None:
@@ -112,6 +118,10 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
             "pip install 'admire-pipeline[benchmark]'"
         )
     name = f"{table.name}-{settings.problem}{'-quick' if settings.quick else ''}"
+    folder = project / (settings.out or REPORTS / name)
+    if existing := [path for path in (folder, *folder.parents) if path.exists()]:
+        if not existing[0].is_dir():
+            raise UserError(f"benchmark.out: {str(existing[0])!r} is a file; allowed: a folder")
     return Plan(
         table=table,
         problem=settings.problem,
@@ -119,7 +129,7 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
         objectives=_unique(objectives),
         seeds=tuple(sorted(set(settings.seeds or (QUICK_SEEDS if settings.quick else SEEDS)))),
         budget=settings.budget or (QUICK_BUDGET if settings.quick else BUDGET),
-        folder=project / (settings.out or REPORTS / name),
+        folder=folder,
         cache=project / CACHE,
         max_trials=settings.max_trials,
         made_up=settings.table.removeprefix(PREFIX) if settings.table in MADE_UP else None,

@@ -25,6 +25,13 @@ def _names(value: Any) -> Any:
     return value
 
 
+def _table(value: Any) -> Any:
+    if value == "":
+        names = ", ".join((*PUBLISHED, *MADE_UP))
+        raise ValueError(f"'' is not allowed; allowed: {names}, or a .csv or .parquet file")
+    return value
+
+
 def _seeds(value: Any) -> Any:
     """A list as it is, or the numbers of `0-4,7`."""
     if isinstance(value, int):
@@ -59,7 +66,7 @@ class BenchmarkSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    table: str = Field(min_length=1)
+    table: Annotated[str, BeforeValidator(_table)]
     """`pile`, `tulu`, a made-up one, or a file in the tidy format."""
     problem: Literal["pool", "simulator"] = "pool"
     """Replay of the table's runs, or functions drawn from a surrogate fitted to them."""
