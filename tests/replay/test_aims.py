@@ -85,7 +85,9 @@ def test_too_few_objectives_seeds_or_budget_is_not_measured() -> None:
 def test_a_seed_that_lacks_an_objective_does_not_count() -> None:
     part = curves("admire", GOOD, objectives=TWENTY, seeds=range(100, 106))
     gap = part[~((part["seed"] == 103) & (part["objective"] == "objective-7"))]
-    others = [curves(p, WEAK, objectives=TWENTY) for p in ("admire-bo", "random")]
+    others = [
+        curves(p, WEAK, objectives=TWENTY, seeds=range(100, 106)) for p in ("admire-bo", "random")
+    ]
     assert check("Tülu pool, 20", gap, *others).met
     with pytest.raises(NotMeasured, match="admire: 4 seeds"):
         check("Tülu pool, 20", gap[gap["seed"] < 105], *others)
@@ -135,6 +137,19 @@ def test_what_misleads_costs_at_most_a_twentieth(regret: float, met: bool) -> No
     alone = curves("admire-target", [(0.0, 0.5)], **about)
     found = check("made up: small is noise", ours, alone)
     assert found.met is met
+
+
+def test_policies_are_compared_on_the_seeds_that_they_share() -> None:
+    about = {"table": "made-up-noise", "objectives": TWENTY[:4]}
+    ours = [
+        curves("admire", [(0.0, 0.5)], **about),
+        curves("admire", [(0.0, 0.9)], seeds=range(105, 110), **about),
+    ]
+    alone = curves("admire-target", [(0.0, 0.5)], **about)
+    assert check("made up: small is noise", *ours, alone).value.startswith("1.000 x")
+    other = curves("admire-target", [(0.0, 0.5)], seeds=range(105, 110), **about)
+    with pytest.raises(NotMeasured, match="have not 5 seeds in common"):
+        check("made up: small is noise", ours[0], other)
 
 
 def keep(folder: Path, part: pd.DataFrame, key: str, **changed: object) -> None:

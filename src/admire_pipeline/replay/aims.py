@@ -90,92 +90,94 @@ def read_curves(folders: Iterable[Path], seeds: Iterable[int]) -> pd.DataFrame:
     return curves.merge(chosen, on=[*_KEYS, "budget", "_folder"]).drop(columns="_folder")
 
 
-def _mean(  # noqa: PLR0913
+def _means(  # noqa: PLR0913
     curves: pd.DataFrame,
     table: str,
     problem: str,
-    policy: str,
-    *,
+    *policies: str,
     budget: float = 0.0,
     objectives: int | tuple[str, ...] = 1,
-) -> Curve:
-    """The mean curve of a policy over objectives (so many, or these) and seeds."""
-    here = curves[(curves["table"] == table) & (curves["problem"] == problem)]
-    frame = here[here["policy"] == policy]
-    if isinstance(objectives, tuple):
-        frame = frame[frame["objective"].isin(objectives)]
-        objectives = len(objectives)
-    if not len(frame):
-        raise NotMeasured(f"no {policy}")
-    if (found := frame["objective"].nunique()) < objectives:
-        raise NotMeasured(f"{policy}: {found} of {objectives} objectives")
-    pairs = frame[["objective", "seed"]].drop_duplicates()
-    every = pairs.groupby("seed").size()
-    complete = every[every == pairs["objective"].nunique()].index
-    if len(complete) < LEAST_SEEDS:
-        raise NotMeasured(f"{policy}: {len(complete)} seeds, {LEAST_SEEDS} are needed")
-    if (spent := float(frame["budget"].min())) < budget * 0.999:
-        raise NotMeasured(f"{policy}: budget {spent:g} of {budget:g}")
-    return mean_curve(list(curves_by_seed(frame[frame["seed"].isin(complete)]).values()))
+) -> list[Curve]:
+    """The mean curve of each policy over objectives (so many, or these) and the same seeds."""
+    frames, complete = [], None
+    for policy in policies:
+        frame = _of(curves, table, problem, policy)
+        least = objectives
+        if isinstance(least, tuple):
+            frame = frame[frame["objective"].isin(least)]
+            least = len(least)
+        if not len(frame):
+            raise NotMeasured(f"no {policy}")
+        if (found := frame["objective"].nunique()) < least:
+            raise NotMeasured(f"{policy}: {found} of {least} objectives")
+        if (spent := float(frame["budget"].min())) < budget * 0.999:
+            raise NotMeasured(f"{policy}: budget {spent:g} of {budget:g}")
+        every = frame[["objective", "seed"]].drop_duplicates().groupby("seed").size()
+        seeds = set(every[every == every.max()].index)
+        if len(seeds) < LEAST_SEEDS:
+            raise NotMeasured(f"{policy}: {len(seeds)} seeds, {LEAST_SEEDS} are needed")
+        complete = seeds if complete is None else complete & seeds
+        frames.append(frame)
+    if complete is None or len(complete) < LEAST_SEEDS:
+        raise NotMeasured(f"{' and '.join(policies)} have not {LEAST_SEEDS} seeds in common")
+    paired = [frame[frame["seed"].isin(complete)] for frame in frames]
+    return [mean_curve(list(curves_by_seed(frame).values())) for frame in paired]
 
 
 def _regret_at(curves: pd.DataFrame) -> Found:
     costs = np.array([2.0, 5.0, 10.0, 15.0])
     aims = np.array([0.62, 0.35, 0.20, 0.13])
-    found = {
-        policy: _mean(curves, "tulu", "pool", policy, budget=15, objectives=20).at(costs)
-        for policy in (OURS, BO, RANDOM)
-    }
-    ours = found[OURS]
-    never_above = all(_at_most(ours, found[policy]) for policy in (BO, RANDOM))
-    met = _at_most(ours, aims) and never_above
-    beside = "; ".join(f"{policy} {_text(found[policy])}" for policy in (BO, RANDOM))
-    return Found(_text(ours), beside, met)
+    means = _means(curves, "tulu", "pool", OURS, BO, RANDOM, budget=15, objectives=20)
+    ours, bo, chance = (curve.at(costs) for curve in means)
+    met = all(_at_most(ours, bound) for bound in (aims, bo, chance))
+    return Found(_text(ours), f"{BO} {_text(bo)}; {RANDOM} {_text(chance)}", met)
 
 
 def _reach_pile(curves: pd.DataFrame) -> Found:
     level, aim = 0.05, 0.05
-    mean = partial(_mean, curves, "pile", "pool", objectives=(AVERAGE,))
-    cost = mean(OURS).reach(level)
+    means = partial(_means, curves, "pile", "pool", objectives=(AVERAGE,))
+    (ours,) = means(OURS)
+    cost = ours.reach(level)
     try:
-        beside = f"{MFBO} {_bounded(mean(MFBO).reach(level), _budget(curves, 'pile', MFBO))}"
+        (published,) = means(MFBO)
+        beside = f"{MFBO} {_bounded(published.reach(level), _budget(curves, 'pile', MFBO))}"
     except NotMeasured as missing:
         beside = str(missing)
     return Found(_bounded(cost, _budget(curves, "pile", OURS)), beside, _at_most(cost, aim))
 
 
 def _area_pile(curves: pd.DataFrame) -> Found:
-    mean = partial(_mean, curves, "pile", "pool", budget=2, objectives=14)
-    ours, published = mean(OURS).area(2), mean(MFBO).area(2)
+    means = _means(curves, "pile", "pool", OURS, MFBO, budget=2, objectives=14)
+    ours, published = (curve.area(2) for curve in means)
     return Found(f"{ours:.3f}", f"{MFBO} {published:.3f}", _at_most(ours, published / 5))
 
 
 def _reach_simulator(curves: pd.DataFrame, table: str, objectives: int) -> Found:
-    mean = partial(_mean, curves, table, "simulator", objectives=objectives)
-    ours = mean(OURS).reach(0.1)
-    met, beside = bool(np.isfinite(ours)), []
+    means = partial(_means, curves, table, "simulator", objectives=objectives)
+    (curve,) = means(OURS)
+    cost = curve.reach(0.1)
+    met, beside = bool(np.isfinite(cost)), []
     for policy, fraction in ((MFBO, 3), (BO, 2)):
         try:
-            cost = mean(policy).reach(0.1)
+            ours, published = (curve.reach(0.1) for curve in means(OURS, policy))
         except NotMeasured as missing:
             # Where ours never arrives, no other policy's cost could make the aim met.
-            if np.isfinite(ours):
+            if np.isfinite(cost):
                 raise
             beside.append(str(missing))
             continue
         # Where a published policy never arrives, its budget is a lower bound of what it needs.
         budget = _budget(curves, table, policy, "simulator")
-        met = met and _at_most(ours, min(cost, budget) / fraction)
-        beside.append(f"{policy} {_bounded(cost, budget)}")
-    value = _bounded(ours, _budget(curves, table, OURS, "simulator"))
+        met = met and _at_most(ours, min(published, budget) / fraction)
+        beside.append(f"{policy} {_bounded(published, budget)}")
+    value = _bounded(cost, _budget(curves, table, OURS, "simulator"))
     return Found(value, "; ".join(beside), met)
 
 
 def _guard(curves: pd.DataFrame, table: str, objectives: int | tuple[str, ...]) -> Found:
-    mean = partial(_mean, curves, table, "pool", objectives=objectives)
-    both = {policy: mean(policy) for policy in (OURS, OURS_TARGET_ONLY)}
-    until = min(_budget(curves, table, policy) for policy in both)
-    ours, alone = (both[policy].area(until) for policy in (OURS, OURS_TARGET_ONLY))
+    means = _means(curves, table, "pool", OURS, OURS_TARGET_ONLY, objectives=objectives)
+    until = min(_budget(curves, table, policy) for policy in (OURS, OURS_TARGET_ONLY))
+    ours, alone = (curve.area(until) for curve in means)
     return Found(
         f"{ours / alone:.3f} x ({ours:.3f} to cost {until:g})",
         f"{OURS_TARGET_ONLY} {alone:.3f}",
@@ -183,10 +185,15 @@ def _guard(curves: pd.DataFrame, table: str, objectives: int | tuple[str, ...]) 
     )
 
 
+def _of(curves: pd.DataFrame, table: str, problem: str, policy: str) -> pd.DataFrame:
+    """The curves of a policy on a problem."""
+    here = (curves["table"] == table) & (curves["problem"] == problem)
+    return curves[here & (curves["policy"] == policy)]
+
+
 def _budget(curves: pd.DataFrame, table: str, policy: str, problem: str = "pool") -> float:
     """The least budget of a policy's campaigns on a problem."""
-    here = curves[(curves["table"] == table) & (curves["problem"] == problem)]
-    return float(here.loc[here["policy"] == policy, "budget"].min())
+    return float(_of(curves, table, problem, policy)["budget"].min())
 
 
 def _bounded(cost: float, budget: float) -> str:
