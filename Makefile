@@ -40,7 +40,7 @@ gpu-check: $(STAMP) ## on a GPU: a campaign of 6 trials, tokens/s and MFU beside
 speed: $(STAMP) ## seconds a proposal, on the simplex as a campaign grows
 	$(BIN)/python benchmarks/optimizer.py
 
-campaign: $(STAMP) ## a campaign of 12 trials against uniform and size-proportional weights
+campaign: $(STAMP) ## a campaign of 24 trials against uniform and size-proportional weights
 	$(BIN)/python benchmarks/campaign.py
 
 # Each of these goes on where it was stopped. The last one prints the aims from the curves of all.

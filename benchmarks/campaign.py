@@ -1,6 +1,6 @@
 """What a campaign is worth: its recommended mixture against those one would try by hand.
 
-    python benchmarks/campaign.py [--steps 12] [--seeds 3] [--policy admire] [--out docs]
+    python benchmarks/campaign.py [--steps 24] [--seeds 3] [--policy admire] [--out docs]
 
 Runs a campaign of so many trials (again: continues it), then trains four mixtures at the target
 with the same fresh seeds, prints their scores and draws them beside the campaign's trials. Finished
@@ -39,7 +39,7 @@ FRESH_SEED = 1000
 def main() -> None:
     """Run the campaign, compare the mixtures, draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=12, help="trials of the campaign")
+    parser.add_argument("--steps", type=int, default=24, help="trials of the campaign")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each mixture")
     parser.add_argument("--policy", default="admire")
     parser.add_argument("--out", type=Path, default=PROJECT / "docs", help="folder of the figure")
