@@ -33,7 +33,7 @@ class Case:
     space: Space
     frame: pd.DataFrame
     seed: int
-    design: int
+    design: int | None
 
 
 BOUNDS = ["none", "pinned", "narrow", "single"]
@@ -82,7 +82,7 @@ MIXTURES = ["any", "corner", "again", "nearly", "face", "feasible"]
 @st.composite
 def cases(draw: st.DrawFn, domains: st.SearchStrategy[int], most: int = 12) -> Case:
     count = draw(domains)
-    costs = draw(st.lists(st.sampled_from([1e-3, 0.02, 0.3, 1.0, 40.0]), min_size=2, max_size=7))
+    costs = draw(st.lists(st.sampled_from([1e-3, 0.02, 0.3, 1.0, 40.0]), min_size=1, max_size=7))
     fidelities = tuple(Fidelity(f"size{i}", cost) for i, cost in enumerate(costs))
     kind = draw(st.sampled_from(BOUNDS))
     space = Space(
@@ -129,7 +129,9 @@ def cases(draw: st.DrawFn, domains: st.SearchStrategy[int], most: int = 12) -> C
     for k, name in enumerate(names):
         frame[f"metric.{name}"] = values[:, k]
     objective = {name: 1.0 for name in names}
-    return Case(replace(space, objective=objective), frame, seed, draw(st.sampled_from([1, 6])))
+    return Case(
+        replace(space, objective=objective), frame, seed, draw(st.sampled_from([1, 6, None]))
+    )
 
 
 def check(case: Case, name: str) -> None:

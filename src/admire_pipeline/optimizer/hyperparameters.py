@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 # Standardised metrics have variance one over the space. Each pair is the mean and the standard
-# deviation of a normal prior. They are weak on purpose, as users bring tables of every kind, and
-# predictions on two published tables hardly depend on them (`docs/optimizer.md`).
+# deviation of a normal prior. They are weak on purpose, as users bring tables of every kind.
 _LINEAR_LOGIT = (0.0, 1.5)  # share of the variance that is linear in the embedded mixture
 _LOG_LENGTHSCALE = (-0.5, 0.5)  # in root mean square distances from the space's centre
 _LOG_NOISE = (-1.5, 1.5)  # variance
