@@ -36,6 +36,10 @@ QWEN = ModelSettings(
 """The shape of Qwen2.5-0.5B (its config.json on the Hugging Face Hub)."""
 
 
+UNBOUNDED = {"campaign": {"budget": 1e6}}
+"""As many trials as are asked for."""
+
+
 def main() -> None:
     """Run the campaign, print its trials, then the speeds."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -47,7 +51,7 @@ def main() -> None:
         parser.error("torch finds no GPU on this machine")
     bootstrap_project(PROJECT)
     while len(observed()) < arguments.trials:
-        with InterruptibleSession.create(PROJECT, env="gpu") as session:
+        with InterruptibleSession.create(PROJECT, env="gpu", runtime_params=UNBOUNDED) as session:
             session.run(pipeline_names=["admire_step"])
     logging.getLogger("admire_pipeline").setLevel(logging.WARNING)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n")  # noqa: T201
@@ -56,7 +60,7 @@ def main() -> None:
         print(  # noqa: T201
             f"{trial.name:<18}{trial.fidelity:<10}{trial.cost:>6.2f}{trial.score:>9.4f}"
         )
-    with KedroSession.create(PROJECT, env="gpu") as session:
+    with KedroSession.create(PROJECT, env="gpu", runtime_params=UNBOUNDED) as session:
         catalog = session.load_context().catalog
         corpus = catalog.load("corpus")
         ladder: Ladder = catalog.load("params:fidelities")
@@ -69,7 +73,7 @@ def main() -> None:
 
 def observed() -> list[Trial]:
     """The campaign's finished trials."""
-    with KedroSession.create(PROJECT, env="gpu") as session:
+    with KedroSession.create(PROJECT, env="gpu", runtime_params=UNBOUNDED) as session:
         trials: list[Trial] = session.load_context().catalog.load("trials")
     return [trial for trial in trials if trial.status is TrialStatus.OBSERVED]
 

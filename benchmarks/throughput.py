@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import logging
+import re
 import statistics
 import tempfile
 import time
@@ -31,14 +32,14 @@ from admire_pipeline.training.trainer import train_model
 PROJECT = Path(__file__).resolve().parents[1]
 
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
-"""Dense bfloat16 FLOPs a second by part of the GPU's name (NVIDIA's data sheets, SXM models)."""
+"""Dense bfloat16 FLOPs a second by a word of the GPU's name (NVIDIA's data sheets, SXM models)."""
 
 
 def main() -> None:
     """Measure every fidelity of the ladder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--env", default=None, help="Kedro environment")
-    parser.add_argument("--steps", type=int, default=60, help="optimizer steps a round")
+    parser.add_argument("--steps", type=int, default=60, help="optimizer steps a round, >= 3")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each")
     arguments = parser.parse_args()
     logging.getLogger("admire_pipeline").setLevel(logging.WARNING)
@@ -72,7 +73,7 @@ def compare(
 def utilisation(fidelity: FidelitySettings, corpus: Corpus, speed: float) -> str:
     """Model FLOPs utilisation at so many tokens/s, in percent; a dash where no peak is known."""
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    peak = next((flops for part, flops in PEAK_FLOPS.items() if part in name), None)
+    peak = next((PEAK_FLOPS[word] for word in re.split("[ -]", name) if word in PEAK_FLOPS), None)
     if peak is None:
         return "-"
     length = fidelity.training.sequence_length

@@ -182,7 +182,9 @@ def benchmark(params: dict[str, Any], env: str | None, verbose: bool, **given: A
         params = {**params, "benchmark": {**section, **chosen}}
         if "table" not in params["benchmark"]:
             # The full benchmark of the configured one takes hours: not for a forgotten option.
-            raise UserError("--table is missing; allowed: pile, tulu, or a .csv or .parquet file")
+            raise UserError(
+                "--table is missing; allowed: pile, tulu, a made-up one, or a .csv or .parquet file"
+            )
         report = _run_pipeline("benchmark", env, params)["benchmark_report"]
         _print_benchmark(report.load())
 

@@ -93,6 +93,16 @@ def test_a_seed_that_lacks_an_objective_does_not_count() -> None:
         check("Tülu pool, 20", gap[gap["seed"] < 105], *others)
 
 
+def test_a_seed_of_half_the_objectives_does_not_count() -> None:
+    halves = [
+        curves("admire", GOOD, objectives=TWENTY[:10]),
+        curves("admire", GOOD, objectives=TWENTY[10:], seeds=range(105, 110)),
+    ]
+    others = [curves(p, WEAK, objectives=TWENTY) for p in ("admire-bo", "random")]
+    with pytest.raises(NotMeasured, match="admire: 0 seeds"):
+        check("Tülu pool, 20", *halves, *others)
+
+
 def test_pile_must_reach_and_stay() -> None:
     about = {"table": "pile"}
     soon = curves("admire", [(0.05, 0.04)], **about)
@@ -165,6 +175,7 @@ def test_curves_are_those_of_the_seeds_and_the_greatest_budget(tmp_path: Path) -
     keep(tmp_path / "b", curves("admire", [(1.0, 0.2)], budget=9, seeds=range(2)), "0")
     keep(tmp_path / "c", curves("admire", [(1.0, 0.1)], budget=9, seeds=range(2)), "0")
     keep(tmp_path / "c", curves("regmix", [(1.0, 0.1)], seeds=range(2)), "0")
+    (tmp_path / "c" / JOBS / "data.parquet").write_text("of somebody else")
     folders = [tmp_path / name for name in ("a", "b", "c", "none")]
     found = read_curves(folders, [1, 2])
     last = found[found["step"] == 1].set_index("seed")["honest"].to_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 
 from admire_pipeline.optimizer import PolicySettings
-from admire_pipeline.replay.code import fingerprint, table_hash
+from admire_pipeline.replay.code import _canonical, fingerprint, table_hash
 from admire_pipeline.replay.jobs import COLUMNS, Job, Plan
 from admire_pipeline.replay.runner import run_plan
 from admire_pipeline.replay.synthetic import made_up_table
@@ -121,6 +122,19 @@ def test_the_fingerprint_is_of_all_that_is_imported() -> None:
     assert own == fingerprint("admire_pipeline.optimizer.random_search")
     assert own != fingerprint("admire_pipeline.optimizer.random_search", __name__)
     assert own != fingerprint("admire_pipeline.optimizer.bayesian")
+
+
+def test_the_fingerprint_is_the_same_with_every_python() -> None:
+    """As later versions parse, a function has an empty list of type parameters more."""
+    tree = ast.parse("def f(x): return f'{x!r:>{len(\"a\")}}'")
+    same = ast.parse("def f(x): return f'{x!r:>{len(\"a\")}}'")
+    function = same.body[0]
+    assert isinstance(function, ast.FunctionDef)
+    function._fields = (*function._fields, "later")  # type: ignore[misc, assignment]
+    function.later = []  # type: ignore[attr-defined]
+    assert ast.dump(tree) != ast.dump(same)
+    assert _canonical(tree) == _canonical(same)
+    assert _canonical(tree) != _canonical(ast.parse("def f(x): return f'{x!r:>{len(\"ab\")}}'"))
 
 
 SCRIPT = """

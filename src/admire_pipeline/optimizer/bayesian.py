@@ -30,7 +30,7 @@ _CANDIDATES = 100
 _INCUMBENTS = 3
 _OPTIONS = 150
 _TRUSTED = 6  # observed trials that end the distrust in mixtures never tried
-_CLIMBS = 2  # of what each proposal takes they are most
+_CLIMBS = 2
 # Predictions closer than this fraction of their standard deviation are equal.
 _TIE = 1e-3
 

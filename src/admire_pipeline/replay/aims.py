@@ -113,7 +113,7 @@ def _means(  # noqa: PLR0913
         if (spent := float(frame["budget"].min())) < budget * 0.999:
             raise NotMeasured(f"{policy}: budget {spent:g} of {budget:g}")
         every = frame[["objective", "seed"]].drop_duplicates().groupby("seed").size()
-        seeds = set(every[every == every.max()].index)
+        seeds = set(every[every == found].index)
         if len(seeds) < LEAST_SEEDS:
             raise NotMeasured(f"{policy}: {len(seeds)} seeds, {LEAST_SEEDS} are needed")
         complete = seeds if complete is None else complete & seeds
@@ -154,23 +154,23 @@ def _area_pile(curves: pd.DataFrame) -> Found:
 
 def _reach_simulator(curves: pd.DataFrame, table: str, objectives: int) -> Found:
     means = partial(_means, curves, table, "simulator", objectives=objectives)
-    (curve,) = means(OURS)
-    cost = curve.reach(0.1)
-    met, beside = bool(np.isfinite(cost)), []
-    for policy, fraction in ((MFBO, 3), (BO, 2)):
+    fractions, missing = {MFBO: 3, BO: 2}, {}
+    for policy in fractions:
         try:
-            ours, published = (curve.reach(0.1) for curve in means(OURS, policy))
-        except NotMeasured as missing:
-            # Where ours never arrives, no other policy's cost could make the aim met.
-            if np.isfinite(cost):
-                raise
-            beside.append(str(missing))
-            continue
+            means(policy)
+        except NotMeasured as reason:
+            missing[policy] = reason
+    there = [policy for policy in fractions if policy not in missing]
+    ours, *published = (curve.reach(0.1) for curve in means(OURS, *there))
+    if np.isfinite(ours) and missing:
+        raise next(iter(missing.values()))
+    met, beside = bool(np.isfinite(ours)), [str(reason) for reason in missing.values()]
+    for policy, cost in zip(there, published, strict=True):
         # Where a published policy never arrives, its budget is a lower bound of what it needs.
         budget = _budget(curves, table, policy, "simulator")
-        met = met and _at_most(ours, min(published, budget) / fraction)
-        beside.append(f"{policy} {_bounded(published, budget)}")
-    value = _bounded(cost, _budget(curves, table, OURS, "simulator"))
+        met = met and _at_most(ours, min(cost, budget) / fractions[policy])
+        beside.append(f"{policy} {_bounded(cost, budget)}")
+    value = _bounded(ours, _budget(curves, table, OURS, "simulator"))
     return Found(value, "; ".join(beside), met)
 
 

@@ -65,9 +65,23 @@ def _parse(module: str) -> tuple[str, tuple[str, ...]]:
             node.body = node.body[1:]
     # A package's own file lists what is in it; a name more in the list changes no result.
     is_package = spec.submodule_search_locations is not None
-    # Unparsed, since a dump lists the fields of its own version of Python.
-    code = "" if is_package else hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+    code = "" if is_package else hashlib.sha256(_canonical(tree).encode()).hexdigest()
     return code, tuple(name for name in sorted(imported) if _is_module(name))
+
+
+def _canonical(node: object) -> str:
+    """The tree as text, the same whatever version of Python has parsed it.
+
+    `ast.dump` lists the fields of its own version, which are empty where the code is older, and
+    `ast.unparse` quotes as its own version may.
+    """
+    if isinstance(node, ast.AST):
+        fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
+        inside = ",".join(f"{name}={_canonical(value)}" for name, value in fields)
+        return f"{type(node).__name__}({inside})"
+    if isinstance(node, list):
+        return f"[{','.join(map(_canonical, node))}]"
+    return repr(node)
 
 
 def _is_module(name: str) -> bool:

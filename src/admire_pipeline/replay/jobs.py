@@ -157,8 +157,8 @@ def read_kept(folder: Path, policies: Collection[str], seeds: Collection[int]) -
     found: dict[tuple[object, ...], pd.DataFrame] = {}
     names = tuple(f"{policy}." for policy in policies)
     for path in sorted((folder / JOBS).glob("*.parquet"), key=lambda path: path.stat().st_mtime):
-        name, seed, _ = path.stem.rsplit(".", 2)
-        if int(seed) not in seeds or not name.startswith(names):
+        name, _, seed = path.stem.rpartition(".")[0].rpartition(".")
+        if not seed.isdecimal() or int(seed) not in seeds or not name.startswith(names):
             continue
         frame = pd.read_parquet(path)
         if CUT not in frame or not frame[CUT].any():

@@ -29,7 +29,7 @@ _BATCH = 1000
 """Metrics that MLflow takes at once."""
 
 
-_FORBIDDEN = re.compile(r"[^\w\-. /]", re.ASCII)
+_FORBIDDEN = re.compile(r"[^\w\-. :/]")
 """What MLflow takes in no metric's name; a policy's may hold it, as it may hold a size's name."""
 
 
