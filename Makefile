@@ -60,7 +60,7 @@ benchmark: $(STAMP) ## all policies on all tables, hours (docs/benchmark.md); pr
 		--objectives average --budget 15 --out $(REPORTS)/tulu-simulator-average
 	$(BENCHMARK) --table pile --problem simulator --policies random,admire-bo,admire --budget 2
 	$(BENCHMARK) --table pile --policies zero-shot --objectives average --budget 2 \
-		--params benchmark.redo=true,benchmark.max_trials=150 --out $(REPORTS)/pile-zero-shot
+		--params benchmark.redo=true,benchmark.max_trials=60 --out $(REPORTS)/pile-zero-shot
 	$(BENCHMARK) --table pile --policies admire-mfbo,$(FAST) --budget 2
 	$(BENCHMARK) --table tulu --policies zero-shot,admire-mfbo,$(FAST) \
 		--objectives average --budget 15 --out $(REPORTS)/tulu-average
