@@ -71,7 +71,7 @@ ABLATED = admire,admire-target,admire-raw-weights,admire-score-alone,admire-most
 	admire-one-noise,admire-no-linear,admire-no-guard,admire-single-trials,$\
 	admire-one-proof,admire-no-proof
 ABLATION = $(BIN)/kedro admire benchmark --seeds 0-4 --policies $(ABLATED)
-ABLATION_OUT = --out data/08_reporting/benchmark/ablation
+ABLATION_OUT = --out $(REPORTS)/ablation
 ablation: $(STAMP) ## our policy with each of its choices taken back in turn (docs/optimizer.md)
 	for table in made-up-transfer made-up-noise made-up-reversed; do \
 		$(ABLATION) --table $$table --objectives average --budget 15 $(ABLATION_OUT)/$$table || exit; \

@@ -35,7 +35,6 @@ QWEN = ModelSettings(
 )
 """The shape of Qwen2.5-0.5B (its config.json on the Hugging Face Hub)."""
 
-
 UNBOUNDED = {"campaign": {"budget": 1e6}}
 """As many trials as are asked for."""
 

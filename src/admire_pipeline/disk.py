@@ -35,6 +35,7 @@ def save_atomically(path: Path, save: Callable[[Path], object]) -> None:
         save: Writes to the path that it is given, which has the ending of `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # By process: workers share the files of a campaign, and benchmarks those of a folder.
     aside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         save(aside)

@@ -99,7 +99,7 @@ def _means(  # noqa: PLR0913
     objectives: int | tuple[str, ...] = 1,
 ) -> list[Curve]:
     """The mean curve of each policy over objectives (so many, or these) and the same seeds."""
-    frames, complete = [], None
+    frames, complete = [], []
     for policy in policies:
         frame = _of(curves, table, problem, policy)
         least = objectives
@@ -116,11 +116,12 @@ def _means(  # noqa: PLR0913
         seeds = set(every[every == found].index)
         if len(seeds) < LEAST_SEEDS:
             raise NotMeasured(f"{policy}: {len(seeds)} seeds, {LEAST_SEEDS} are needed")
-        complete = seeds if complete is None else complete & seeds
+        complete.append(seeds)
         frames.append(frame)
-    if complete is None or len(complete) < LEAST_SEEDS:
+    shared = set.intersection(*complete)
+    if len(shared) < LEAST_SEEDS:
         raise NotMeasured(f"{' and '.join(policies)} have not {LEAST_SEEDS} seeds in common")
-    paired = [frame[frame["seed"].isin(complete)] for frame in frames]
+    paired = [frame[frame["seed"].isin(shared)] for frame in frames]
     return [mean_curve(list(curves_by_seed(frame).values())) for frame in paired]
 
 

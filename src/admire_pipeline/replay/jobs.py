@@ -141,12 +141,12 @@ class Plan:
         return self.folder / JOBS / f"{name}.{key}.parquet"
 
 
-def read_kept(folder: Path, policies: Collection[str], seeds: Collection[int]) -> pd.DataFrame:
+def read_kept(folder: Path, names: Collection[str], seeds: Collection[int]) -> pd.DataFrame:
     """Read the finished campaigns of some policies and seeds, whatever benchmark ran them.
 
     Args:
         folder: A benchmark's.
-        policies: Names.
+        names: Of the policies.
         seeds: Seeds.
 
     Returns:
@@ -155,10 +155,10 @@ def read_kept(folder: Path, policies: Collection[str], seeds: Collection[int]) -
         ``max_trials`` cut are left out.
     """
     found: dict[tuple[object, ...], pd.DataFrame] = {}
-    names = tuple(f"{policy}." for policy in policies)
+    beginnings = tuple(f"{name}." for name in names)
     for path in sorted((folder / JOBS).glob("*.parquet"), key=lambda path: path.stat().st_mtime):
-        name, _, seed = path.stem.rpartition(".")[0].rpartition(".")
-        if not seed.isdecimal() or int(seed) not in seeds or not name.startswith(names):
+        job, _, seed = path.stem.rpartition(".")[0].rpartition(".")
+        if not seed.isdecimal() or int(seed) not in seeds or not job.startswith(beginnings):
             continue
         frame = pd.read_parquet(path)
         if CUT not in frame or not frame[CUT].any():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset, DatasetError
 
-from admire_pipeline.tracking.server import connect
+from admire_pipeline.tracking.server import commit_tag, connect
 from admire_pipeline.tracking.settings import CampaignSettings
 from admire_pipeline.validation import validate_settings
 
@@ -87,11 +87,9 @@ class BenchmarkStore:
         import time
 
         from mlflow.entities import Metric, Param
-        from mlflow.utils.git_utils import get_git_commit
 
         client, experiment = self.connect()
-        commit = get_git_commit(str(self.project))
-        tags = {"mlflow.source.git.commit": commit} if commit else {}
+        tags = commit_tag(self.project)
         run = client.create_run(experiment, run_name=name, tags=tags).info.run_id
         client.log_batch(run, params=[Param(key, str(value)) for key, value in params.items()])
         now = int(time.time() * 1000)

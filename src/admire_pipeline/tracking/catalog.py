@@ -6,7 +6,6 @@ The project hook binds them to the campaign's store (`bind`) once the config is 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
-from admire_pipeline.disk import sync_file
+from admire_pipeline.disk import save_atomically
 from admire_pipeline.errors import UserError
 from admire_pipeline.tracking.server import impatient, without_secrets
 from admire_pipeline.tracking.store import CampaignStore
@@ -235,8 +234,4 @@ def _dataset(config: dict[str, Any], path: Path) -> AbstractDataset[Any, Any]:
 
 
 def _save_whole(config: dict[str, Any], path: Path, data: Any) -> None:
-    # By process: workers share the files of the campaign.
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
-    _dataset(config, aside).save(data)
-    sync_file(aside)
-    aside.replace(path)
+    save_atomically(path, lambda aside: _dataset(config, aside).save(data))

@@ -34,6 +34,15 @@ def resolve_tracking_uri(settings: CampaignSettings, project: Path) -> str:
     return f"{SQLITE}{(project / uri.removeprefix(SQLITE)).resolve()}"
 
 
+def commit_tag(project: Path) -> dict[str, str]:
+    """The tag that says from which git commit a run came; none outside a repository."""
+    from mlflow.utils.git_utils import get_git_commit
+
+    # Under `kedro run` MLflow does not set it.
+    commit = get_git_commit(str(project))
+    return {"mlflow.source.git.commit": commit} if commit else {}
+
+
 def connect(settings: CampaignSettings, project: Path) -> tuple[MlflowClient, str]:
     """A client of the tracking store and the id of the campaign's experiment.
 

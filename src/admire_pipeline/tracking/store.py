@@ -19,7 +19,7 @@ from admire_pipeline.disk import write_atomically
 from admire_pipeline.errors import UserError
 from admire_pipeline.tracking import history
 from admire_pipeline.tracking.owner import Heartbeat, is_gone, this_process
-from admire_pipeline.tracking.server import STORE_FOLDER, connect, without_secrets
+from admire_pipeline.tracking.server import STORE_FOLDER, commit_tag, connect, without_secrets
 from admire_pipeline.tracking.settings import CampaignSettings
 from admire_pipeline.tracking.trial import Observation, Trial, TrialDraft
 
@@ -88,8 +88,6 @@ class CampaignStore:
         Raises:
             UserError: If the proposal does not fit into a tag (some hundred domains).
         """
-        from mlflow.utils.git_utils import get_git_commit
-
         proposal = history.proposal_tag(draft)
         if len(proposal) > history.TAG_LIMIT:
             raise UserError(
@@ -109,8 +107,7 @@ class CampaignStore:
         }
         if draft.acquisition_value is not None:
             tags["admire.acquisition_value"] = repr(draft.acquisition_value)
-        if commit := get_git_commit(str(self.project)):
-            tags["mlflow.source.git.commit"] = commit
+        tags |= commit_tag(self.project)
         run = self.client.create_run(
             self.experiment, tags=tags, run_name=f"trial-{number:03d}-{draft.fidelity}"
         )

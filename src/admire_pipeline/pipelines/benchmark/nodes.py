@@ -44,12 +44,11 @@ def plan_benchmark(benchmark: BenchmarkSettings, store: BenchmarkStore) -> Plan:
     logger.info(
         "seeds %s, budget %g, in %s", ",".join(map(str, plan.seeds)), plan.budget, plan.folder
     )
-    if plan.budget < (least := table.fidelities[-1].cost):
+    if plan.budget < 1:
         logger.warning(
-            "a budget of %g pays for no training of the target (%g): policies that use it alone "
+            "a budget of %g pays for no training of the target: policies that use it alone "
             "recommend nothing",
             plan.budget,
-            least,
         )
     return plan
 

@@ -119,9 +119,9 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
         )
     name = f"{table.name}-{settings.problem}{'-quick' if settings.quick else ''}"
     folder = project / (settings.out or REPORTS / name)
-    if existing := [path for path in (folder, *folder.parents) if path.exists()]:
-        if not existing[0].is_dir():
-            raise UserError(f"benchmark.out: {str(existing[0])!r} is a file; allowed: a folder")
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"benchmark.out: {str(there)!r} is a file; allowed: a folder")
     return Plan(
         table=table,
         problem=settings.problem,
