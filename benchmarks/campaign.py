@@ -117,7 +117,7 @@ def train_and_score(
     """Score of a mixture trained at the target with a seed."""
     target = list(config.fidelities.root.values())[-1]
     training = target.training
-    plan = plan_mixture(mixture, training.sequences, training.sequence_length, corpus, seed)
+    plan = plan_mixture(mixture, training.draws, training.sequence_length, corpus, seed)
     parts = (target, config.evaluation, config.objective)
     recipe = json.dumps([plan.to_dict(), *(part.model_dump() for part in parts)], sort_keys=True)
     folder = PROJECT / "data" / "07_model_output" / "campaign_benchmark" / f"{name}-{seed}"

@@ -86,7 +86,7 @@ def measure(fidelity: FidelitySettings, corpus: Corpus, steps: int, *, bare: boo
     """Tokens per second of one training of `steps` optimizer steps."""
     settings = short(fidelity.training, steps)
     mixture = dict.fromkeys(corpus.domains, 1 / len(corpus.domains))
-    plan = plan_mixture(mixture, settings.sequences, settings.sequence_length, corpus, seed=0)
+    plan = plan_mixture(mixture, settings.draws, settings.sequence_length, corpus, seed=0)
     dataset = MixtureDataset(plan, corpus)
     model = build_model(fidelity.model, corpus, settings.sequence_length, seed=0)
     if bare:
@@ -105,14 +105,19 @@ def measure(fidelity: FidelitySettings, corpus: Corpus, steps: int, *, bare: boo
                 lambda _: {},
             )
     first, last = min(step for step in stamps if step >= steps // 3), max(stamps)
-    return (last - first) * settings.tokens / steps / (stamps[last] - stamps[first])
+    return (
+        (last - first)
+        * settings.step_sequences
+        * settings.sequence_length
+        / (stamps[last] - stamps[first])
+    )
 
 
 def short(settings: TrainingSettings, steps: int) -> TrainingSettings:
     """The recipe, for so many steps, without checkpoints and evaluations."""
-    tokens = steps * settings.batch_size * settings.gradient_accumulation * settings.sequence_length
+    tokens = steps * settings.step_sequences * settings.sequence_length
     return settings.model_copy(
-        update={"tokens": tokens, "evaluations": 0, "checkpoint_seconds": 1e9}
+        update={"tokens": tokens, "examples": None, "evaluations": 0, "checkpoint_seconds": 1e9}
     )
 
 

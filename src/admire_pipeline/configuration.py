@@ -13,7 +13,7 @@ from admire_pipeline.pipelines.search import SearchSettings, build_space
 from admire_pipeline.tracking import CampaignSettings
 from admire_pipeline.training.corpus.settings import CorpusSettings
 from admire_pipeline.training.models import check_model
-from admire_pipeline.training.objective import ObjectiveSettings
+from admire_pipeline.training.objective import ObjectiveSettings, measured_metrics
 from admire_pipeline.training.settings import EvaluationSettings, Ladder, MixingSettings
 from admire_pipeline.validation import validate_settings
 
@@ -57,6 +57,7 @@ def check_configuration(parameters: Any, corpus: Any) -> Configuration:
         build_space(config.corpus.trained, config.search, config.fidelities)
     except ValueError as error:
         raise UserError(f"search: {error}") from None
+    _check_unit(config)
     _check_objective(config)
     if not isinstance(corpus.get("filepath"), str):
         raise UserError(
@@ -82,8 +83,18 @@ def check_benchmark(parameters: Any) -> BenchmarkSettings:
     return validate_settings(BenchmarkSettings, given, "benchmark")
 
 
+def _check_unit(config: Configuration) -> None:
+    unit = config.mixing.unit
+    for name, fidelity in config.fidelities.root.items():
+        if fidelity.training.unit != unit:
+            raise UserError(
+                f"fidelities.{name}.training.{fidelity.training.unit}: mixing.unit is {unit!r}; "
+                f"allowed: a budget of {unit}"
+            )
+
+
 def _check_objective(config: Configuration) -> None:
-    measured = [f"bits_per_byte.{name}" for name in config.corpus.evaluated]
+    measured = measured_metrics(config.corpus.evaluated, config.evaluation)
     for name in config.objective.weights or {}:
         if name not in measured:
             raise UserError(

@@ -47,7 +47,7 @@ def train(
 ) -> tuple[PreTrainedModel, TrainingRun]:
     model = build_model(model_settings, corpus, recipe.sequence_length, seed=5)
     plan = plan_mixture(
-        {"letters": 0.5, "numbers": 0.5}, recipe.sequences, recipe.sequence_length, corpus, seed=5
+        {"letters": 0.5, "numbers": 0.5}, recipe.draws, recipe.sequence_length, corpus, seed=5
     )
     dataset = MixtureDataset(plan, corpus)
     run = train_model(

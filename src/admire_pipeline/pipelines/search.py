@@ -13,8 +13,12 @@ from admire_pipeline.optimizer import Fidelity, Policy, PolicySettings, Space, m
 from admire_pipeline.pipelines.recipes import check_recipe
 from admire_pipeline.tracking import Trial, TrialStatus
 from admire_pipeline.training.corpus import Corpus
-from admire_pipeline.training.objective import ObjectiveSettings, signed_weights
-from admire_pipeline.training.settings import Ladder
+from admire_pipeline.training.objective import (
+    ObjectiveSettings,
+    measured_metrics,
+    signed_weights,
+)
+from admire_pipeline.training.settings import EvaluationSettings, Ladder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,14 +86,18 @@ def build_space(
 
 
 def campaign_space(
-    corpus: Corpus, search: SearchSettings, fidelities: Ladder, objective: ObjectiveSettings
+    corpus: Corpus,
+    search: SearchSettings,
+    fidelities: Ladder,
+    evaluation: EvaluationSettings,
+    objective: ObjectiveSettings,
 ) -> Space:
     """The campaign's space: what may be tried, and the metrics that its score is made of.
 
     Raises:
         ValueError: If the bounds leave no feasible mixture.
     """
-    measured = [f"bits_per_byte.{domain}" for domain in corpus.validation_domains]
+    measured = measured_metrics(corpus.validation_domains, evaluation)
     weights = signed_weights(measured, objective.weights)
     return build_space(corpus.domains, search, fidelities, weights)
 

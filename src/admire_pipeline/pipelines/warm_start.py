@@ -11,7 +11,7 @@ from kedro.pipeline import Node
 from admire_pipeline.pipelines.search import SearchSettings, campaign_space, tabulate_trials
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.objective import ObjectiveSettings
-from admire_pipeline.training.settings import Ladder
+from admire_pipeline.training.settings import EvaluationSettings, Ladder
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,6 +26,7 @@ def read_warm_start(
     corpus: Corpus,
     search: SearchSettings,
     fidelities: Ladder,
+    evaluation: EvaluationSettings,
     objective: ObjectiveSettings,
 ) -> DataFrame:
     """The runs of `search.warm_start` as trials; an empty table where there is none.
@@ -37,7 +38,7 @@ def read_warm_start(
     """
     from admire_pipeline.replay.warm_start import tabulate_known_runs
 
-    space = campaign_space(corpus, search, fidelities, objective)
+    space = campaign_space(corpus, search, fidelities, evaluation, objective)
     if search.warm_start is None:
         return tabulate_trials([], space, {})
     path = project_folder / Path(search.warm_start).expanduser()
@@ -63,6 +64,7 @@ def warm_start_node() -> Node:
             "corpus",
             "params:search",
             "params:fidelities",
+            "params:evaluation",
             "params:objective",
         ],
         outputs="warm_start",

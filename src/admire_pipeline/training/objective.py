@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from admire_pipeline.errors import TrialError, UserError
+from admire_pipeline.training.settings import EvaluationSettings
 
-LOSSES = ("bits_per_byte",)
+LOSSES = ("bits_per_byte", "byte_perplexity", "word_perplexity", "perplexity")
 """Kinds of metric of which less is better; they enter the score negated."""
 
 
@@ -59,6 +60,11 @@ class ObjectiveSettings(BaseModel):
         if not math.isfinite(sum((weights or {}).values())):
             raise ValueError("the weights' sum is too large; allowed: a finite number")
         return weights
+
+
+def measured_metrics(domains: Iterable[str], evaluation: EvaluationSettings) -> list[str]:
+    """Names of all metrics that a trial measures: the loss of each domain, then the tasks'."""
+    return [*(f"bits_per_byte.{domain}" for domain in domains), *evaluation.task_metrics]
 
 
 def signed_weights(

@@ -9,6 +9,16 @@ from admire_pipeline.training.objective import ObjectiveSettings
 from admire_pipeline.training.pretrained import checkpoint_identity
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
 
+SPEED_ONLY = {
+    "checkpoint_seconds",
+    "keep_checkpoints",
+    "evaluations",
+    "compile",
+    "gradient_checkpointing",
+    "liger",
+}
+"""Settings of a training that its result does not depend on, but for rounding."""
+
 
 def recipe_hash(
     corpus: Corpus,
@@ -24,10 +34,10 @@ def recipe_hash(
     """
     parts = (
         corpus.manifest["hash"],
-        fidelity.model.model_dump_json(),
+        fidelity.model.model_dump_json(exclude={"shape", "attention"}),
         checkpoint_identity(fidelity.model) if fidelity.model.checkpoint is not None else "",
-        fidelity.training.model_dump_json(exclude={"checkpoint_seconds", "evaluations", "compile"}),
-        evaluation.model_dump_json(include={"max_bytes"}),
+        fidelity.training.model_dump_json(exclude=SPEED_ONLY),
+        evaluation.model_dump_json(include={"max_bytes", "tasks", "chat"}),
         objective.model_dump_json(),
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -8,11 +8,28 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from admire_pipeline.errors import UserError
 
+Unit = Literal["tokens", "examples"]
+
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=100)]
+
 FidelityName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=50)]
 
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class LoraSettings(_Settings):
+    """Low-rank adapters in place of full fine-tuning (Hu et al., LoRA, ICLR 2022)."""
+
+    rank: int = Field(gt=0)
+    """Rank of each adapter."""
+    alpha: float = Field(gt=0)
+    """Adapters are scaled by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout before an adapter."""
+    target_modules: str | list[str] = "all-linear"
+    """Modules that get an adapter, by name; `all-linear`: every linear one but the output's."""
 
 
 class ModelSettings(_Settings):
@@ -25,11 +42,21 @@ class ModelSettings(_Settings):
     """Folder or hub name of a checkpoint in safetensors format."""
     revision: str | None = None
     """Commit or tag of a hub checkpoint."""
+    shape: dict[str, Any] | None = None
+    """Of a checkpoint: fields of its config, for estimates before it is there (`kedro admire
+    plan`); checked against it once it is."""
+    attention: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"] = "sdpa"
+    """Attention's implementation; `flash_attention_*` need the package of that name."""
+    lora: LoraSettings | None = None
+    """Train adapters and leave the checkpoint's weights alone; null: train all of them."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> ModelSettings:
         if (self.config is None) == (self.checkpoint is None):
             raise ValueError("set exactly one of `config` (pre-training) and `checkpoint`")
+        for name in ("revision", "shape", "lora"):
+            if self.config is not None and getattr(self, name) is not None:
+                raise ValueError(f"{name} is allowed only together with `checkpoint`")
         if self.config is not None and not isinstance(self.config.get("model_type"), str):
             raise ValueError("`config` needs a `model_type`, e.g. llama")
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
@@ -41,10 +68,13 @@ class ModelSettings(_Settings):
 class TrainingSettings(_Settings):
     """The training recipe of one fidelity."""
 
-    tokens: int = Field(gt=0)
-    """Training tokens of a trial, rounded down to whole sequences."""
+    tokens: int | None = Field(default=None, gt=0)
+    """Training tokens of a trial, rounded down to whole sequences (`mixing.unit: tokens`)."""
+    examples: int | None = Field(default=None, gt=0)
+    """Training examples of a trial: documents, chats (`mixing.unit: examples`)."""
     sequence_length: int = Field(gt=1)
-    """Tokens in one training sequence."""
+    """Tokens in one training sequence. Longer examples are cut, shorter ones share a sequence
+    without seeing each other."""
     batch_size: int = Field(gt=0)
     """Sequences in one forward pass on one device."""
     gradient_accumulation: int = Field(default=1, gt=0)
@@ -64,24 +94,56 @@ class TrainingSettings(_Settings):
     compile: bool = False
     """Fuse the model's operations (torch.compile; needs a C++ compiler), at the price of some time
     at the start of a trial. `make gpu-check` shows whether it pays."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: far less memory for about a third more time."""
+    liger: bool = False
+    """Fused Triton kernels, cross-entropy among them (package liger-kernel; GPU only)."""
     checkpoint_seconds: float = Field(default=30.0, gt=0)
     """A killed training loses at most about this much time."""
+    keep_checkpoints: int = Field(default=2, gt=1)
+    """Checkpoints of a running training that are kept; two, as a kill may spoil the last."""
     evaluations: int = Field(default=4, ge=0)
     """How often the validation loss is measured during training, for the curves."""
 
     @model_validator(mode="after")
-    def _one_step_at_least(self) -> TrainingSettings:
-        step = self.sequence_length * self.batch_size * self.gradient_accumulation
-        if self.tokens < step:
+    def _one_budget(self) -> TrainingSettings:
+        if (self.tokens is None) == (self.examples is None):
+            raise ValueError("set exactly one of `tokens` and `examples`")
+        step = self.sequence_length * self.step_sequences
+        if self.tokens is not None and self.tokens < step:
             raise ValueError(
                 f"tokens={self.tokens} is less than one optimizer step ({step} tokens)"
             )
         return self
 
     @property
-    def sequences(self) -> int:
-        """Training sequences of a trial."""
-        return self.tokens // self.sequence_length
+    def unit(self) -> Unit:
+        """What the budget counts, and a mixture's weights are shares of."""
+        return "tokens" if self.examples is None else "examples"
+
+    @property
+    def draws(self) -> int:
+        """What is drawn from the domains for a trial: sequences, or examples."""
+        return self.examples or (self.tokens or 0) // self.sequence_length
+
+    @property
+    def step_sequences(self) -> int:
+        """Sequences in one optimizer step, on however many devices."""
+        return self.batch_size * self.gradient_accumulation
+
+
+class LaunchSettings(_Settings):
+    """On how many devices a trial is trained and evaluated; it changes no result, only the time."""
+
+    processes: int = Field(default=1, gt=0)
+    """Processes, one for each device; more than one, or a config, starts `accelerate launch`."""
+    config: str | None = Field(default=None, min_length=1)
+    """Config file of accelerate, e.g. conf/accelerate/fsdp.yaml; null: data parallel."""
+
+    @property
+    def in_process(self) -> bool:
+        """Whether this process does it itself."""
+        return self.processes == 1 and self.config is None
 
 
 class FidelitySettings(_Settings):
@@ -93,6 +155,8 @@ class FidelitySettings(_Settings):
     """What is trained."""
     training: TrainingSettings
     """How it is trained."""
+    launch: LaunchSettings = LaunchSettings()
+    """On what."""
 
 
 class Ladder(RootModel[dict[str, FidelitySettings]]):
@@ -127,6 +191,34 @@ class Ladder(RootModel[dict[str, FidelitySettings]]):
         return self.root[name]
 
 
+class TaskSettings(_Settings):
+    """A task of lm-evaluation-harness: one of its own, or one of the user's in a JSONL file."""
+
+    task: str | None = Field(default=None, min_length=1)
+    """Name in lm-evaluation-harness."""
+    path: str | None = Field(default=None, min_length=1)
+    """JSONL file of a task of your own."""
+    kind: Literal["multiple_choice", "generation"] | None = None
+    """Of a file: rows of {question, choices, answer} (the right choice's number from 0), or of
+    {question, answer}."""
+    metric: str = Field(min_length=1)
+    """Which of the task's metrics counts, e.g. acc, acc_norm, exact_match."""
+    filter: str = Field(default="none", min_length=1)
+    """Which of the task's filters of the answers counts."""
+    few_shot: int = Field(default=0, ge=0)
+    """Solved examples before each question."""
+    limit: int | None = Field(default=None, gt=0)
+    """Only so many questions; null: all."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TaskSettings:
+        if (self.task is None) == (self.path is None):
+            raise ValueError("set exactly one of `task` (of lm-evaluation-harness) and `path`")
+        if (self.path is None) != (self.kind is None):
+            raise ValueError("`path` needs a `kind`, and only a path")
+        return self
+
+
 class EvaluationSettings(_Settings):
     """How a trained model is evaluated."""
 
@@ -136,10 +228,22 @@ class EvaluationSettings(_Settings):
     """Validation text read per domain, in UTF-8 bytes; more gives a smaller standard error."""
     curve_bytes: int = Field(gt=0)
     """Validation text read per domain for the loss curves during training, in UTF-8 bytes."""
+    tasks: dict[TaskName, TaskSettings] = Field(default_factory=dict)
+    """Benchmark tasks; each measures `<metric>.<name>`, which `objective.weights` may weigh."""
+    chat: bool = False
+    """Ask the tasks' questions through the tokenizer's chat template."""
+
+    @property
+    def task_metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that the tasks measure."""
+        return tuple(f"{task.metric}.{name}" for name, task in self.tasks.items())
 
 
 class MixingSettings(_Settings):
-    """What is kept of a mixture for people to look at."""
+    """What a mixture's weights are shares of, and what is kept of it for people to look at."""
+
+    unit: Unit = "tokens"
+    """Weights are shares of the training tokens, or of the training examples (fine-tuning)."""
 
     samples: int = Field(ge=0)
     """Training sequences of each domain whose text is saved with the trial."""

@@ -19,7 +19,7 @@ from admire_pipeline.tracking import CampaignSettings, Trial
 from admire_pipeline.tracking.trial import Observation
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.objective import ObjectiveSettings
-from admire_pipeline.training.settings import Ladder
+from admire_pipeline.training.settings import EvaluationSettings, Ladder
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -52,12 +52,13 @@ def record_trial(
     )
 
 
-def recommend_mixture(  # noqa: PLR0913
+def recommend_mixture(  # noqa: PLR0913, PLR0917
     observation: list[Trial],
     corpus: Corpus,
     campaign: CampaignSettings,
     search: SearchSettings,
     fidelities: Ladder,
+    evaluation: EvaluationSettings,
     objective: ObjectiveSettings,
     recipes: dict[str, str],
     warm_start: DataFrame,
@@ -70,11 +71,12 @@ def recommend_mixture(  # noqa: PLR0913
         campaign: Its seed.
         search: The policy.
         fidelities: The ladder.
+        evaluation: What is measured.
         objective: What the score is made of.
         recipes: Hash of the configured recipe per fidelity.
         warm_start: Runs that were known before the campaign, as trials.
     """
-    space = campaign_space(corpus, search, fidelities, objective)
+    space = campaign_space(corpus, search, fidelities, evaluation, objective)
     table = add_warm_start(warm_start, tabulate_trials(observation, space, recipes))
     best = recommend(space, table, search.build_policy(), campaign.seed)
     if best is None:

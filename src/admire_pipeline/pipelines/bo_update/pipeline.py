@@ -33,6 +33,7 @@ def create_pipeline() -> Pipeline:
                     "params:campaign",
                     "params:search",
                     "params:fidelities",
+                    "params:evaluation",
                     "params:objective",
                     "recipes",
                     "warm_start",

@@ -19,7 +19,7 @@ def plan_mixture(
     check_recipe(trial, recipes)
     training = fidelities[trial.fidelity].training
     plan = mixing.plan_mixture(
-        trial.mixture, training.sequences, training.sequence_length, corpus, trial.seed
+        trial.mixture, training.draws, training.sequence_length, corpus, trial.seed
     )
     return plan.to_dict()
 

@@ -49,7 +49,7 @@ def propose_trial(  # noqa: PLR0913, PLR0917
             other domains or fidelities than the config.
     """
     check_requirements(corpus, fidelities, evaluation)
-    space = campaign_space(corpus, search, fidelities, objective)
+    space = campaign_space(corpus, search, fidelities, evaluation, objective)
     table = tabulate_trials(trials, space, recipes)
     if interrupted is not None:
         return interrupted
