@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 
 from admire_pipeline.errors import TrialError
 from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.dataset import MixtureDataset
 from admire_pipeline.training.evaluation import evaluate_domains, mean_bits_per_byte
-from admire_pipeline.training.mixing import MixtureDataset, plan_mixture
+from admire_pipeline.training.mixing import plan_mixture
 from admire_pipeline.training.models import build_model
 from admire_pipeline.training.settings import ModelSettings, TrainingSettings
 from admire_pipeline.training.trainer import TrainingRun, train_model

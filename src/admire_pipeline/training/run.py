@@ -14,8 +14,9 @@ from transformers.utils.logging import disable_progress_bar
 
 from admire_pipeline.disk import sync, sync_file
 from admire_pipeline.errors import UserError
+from admire_pipeline.training.dataset import MixtureDataset
 from admire_pipeline.training.evaluation import evaluate_domains, mean_bits_per_byte
-from admire_pipeline.training.mixing import MixingPlan, MixtureDataset
+from admire_pipeline.training.mixing import MixingPlan
 from admire_pipeline.training.models import build_model
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
 from admire_pipeline.training.trainer import train_model
@@ -81,7 +82,8 @@ def train_trial(  # noqa: PLR0913
         return {"validation.bits_per_byte": mean_bits_per_byte(metrics), **curves}
 
     model = build_model(fidelity.model, corpus, training.sequence_length, seed)
-    dataset = MixtureDataset(MixingPlan.from_dict(mixing_plan), corpus)
+    flat = fidelity.model.attention.startswith("flash") and training.unit == "examples"
+    dataset = MixtureDataset(MixingPlan.from_dict(mixing_plan), corpus, flat)
     run = train_model(model, dataset, training, checkpoints, seed, log, evaluate)
     result = {**asdict(run), "model": MODEL, "corpus": corpus.manifest["hash"]}
     # Written aside and renamed: a model that stands there is whole.

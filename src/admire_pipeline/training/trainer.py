@@ -33,7 +33,7 @@ from admire_pipeline.training.settings import TrainingSettings
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from admire_pipeline.training.mixing import MixtureDataset
+    from admire_pipeline.training.dataset import MixtureDataset
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def train_model(  # noqa: PLR0913
         f"{settings.model_dump_json()}{model.config.to_json_string()}{dataset.plan}".encode()
     ).hexdigest()
     checkpoint = _latest_checkpoint(folder, recipe)
-    steps = math.ceil(len(dataset) / (settings.batch_size * settings.gradient_accumulation))
+    steps = math.ceil(len(dataset) / settings.step_sequences)
     before = _read_mark(checkpoint)["seconds"] if checkpoint else 0.0
     callback = _TrialCallback(settings, steps, recipe, before, log, evaluate)
     trainer = _LeanTrainer(
@@ -106,11 +106,12 @@ def train_model(  # noqa: PLR0913
     if checkpoint is not None:
         logger.info("resuming from %s", checkpoint.name)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    tokens = len(dataset) * settings.sequence_length
+    passed = len(dataset) * settings.sequence_length
     return TrainingRun(
         parameters=sum(p.numel() for p in model.parameters()),
-        tokens=tokens,
-        flops=training_flops(model, tokens, settings.sequence_length),
+        tokens=dataset.plan.tokens,
+        # Padding is computed, too.
+        flops=training_flops(model, passed, settings.sequence_length),
         seconds=callback.seconds,
         curves=[
             {k: v for k, v in entry.items() if isinstance(v, int | float)}
