@@ -97,3 +97,20 @@ def smollm2_tokenizer(smollm2_file: Path, tmp_path_factory: pytest.TempPathFacto
         folder
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of SmolLM2-135M-Instruct as a checkpoint, with its tokenizer."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("smollm2")
+    place = {"pretrained_model_name_or_path": smollm2_file.parent, "gguf_file": smollm2_file.name}
+    loaded = AutoModelForCausalLM.from_pretrained(**place)
+    # It is in float32 now, but transformers goes on taking it for a GGUF model, and saves none.
+    config = AutoConfig.from_pretrained(**place)
+    model = AutoModelForCausalLM.from_config(config)
+    model.load_state_dict(loaded.state_dict())
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(**place).save_pretrained(folder)
+    return folder
