@@ -165,6 +165,11 @@ def test_finished_trial_is_an_ordinary_model(
         (["q_prj"], "unknown module 'q_prj'; did you mean 'q_proj'? allowed: q_proj, k_proj"),
         (["q_proj", "nope"], "unknown module 'nope'; allowed: q_proj"),
         (".*nope", "'.*nope' cannot be used (Target modules .*nope not found"),
+        (
+            "q_proj",
+            "allowed: all-linear, or a list of some of q_proj, k_proj, v_proj, o_proj, gate",
+        ),
+        (".*(", "'.*(' cannot be used (missing )"),
         (["input_layernorm"], "cannot be used (Target module LlamaRMSNorm"),
         (["lm_head"], "lm_head shares its weights with the other embedding"),
         (["q_proj", "embed_tokens"], "embed_tokens shares its weights"),

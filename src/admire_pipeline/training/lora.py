@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -68,15 +69,15 @@ def check_adapters(model: PreTrainedModel, settings: LoraSettings, key: str) -> 
     shared = {name for name, m in model.named_modules() if tied and m in embeddings}
     try:
         tuner: Any = add_adapters(model, settings).base_model
-    except ValueError as error:
+    except (ValueError, re.error) as error:
         raise UserError(
             f"{key}: {targets!r} cannot be used ({one_line(error)}); "
-            f"allowed: {ALL_LINEAR}, or some of {', '.join(linear)}"
+            f"allowed: {ALL_LINEAR}, or a list of some of {', '.join(linear)}"
         ) from error
     if both := sorted(shared.intersection(tuner.targeted_module_names)):
         raise UserError(
             f"{key}: {both[0]} shares its weights with the other embedding, so that its adapter "
-            f"cannot be merged; allowed: {ALL_LINEAR}, or some of {', '.join(linear)}"
+            f"cannot be merged; allowed: {ALL_LINEAR}, or a list of some of {', '.join(linear)}"
         )
 
 

@@ -20,6 +20,7 @@ from admire_pipeline.training.mixing import MixingPlan, MixtureDataset
 from admire_pipeline.training.models import build_model
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
 from admire_pipeline.training.trainer import train_model
+from admire_pipeline.training.weights import CHECKPOINTS, MODEL, UNFINISHED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from admire_pipeline.training.corpus import Corpus
 
 logger = logging.getLogger(__name__)
-
-MODEL = "model"
-"""Within the trial's folder: the finished model, and `training_run.json` beside its weights."""
 
 
 def train_trial(  # noqa: PLR0913
@@ -60,7 +58,7 @@ def train_trial(  # noqa: PLR0913
         UserError: If the text has changed since the trial was begun.
     """
     done = folder / MODEL / "training_run.json"
-    checkpoints = folder / "checkpoints"
+    checkpoints = folder / CHECKPOINTS
     if done.exists():
         finished = dict(json.loads(done.read_text()))
         if finished["corpus"] != corpus.manifest["hash"]:
@@ -86,7 +84,7 @@ def train_trial(  # noqa: PLR0913
     run = train_model(model, dataset, training, checkpoints, seed, log, evaluate)
     result = {**asdict(run), "model": MODEL, "corpus": corpus.manifest["hash"]}
     # Written aside and renamed: a model that stands there is whole.
-    aside = folder / f".{MODEL}"
+    aside = folder / UNFINISHED
     shutil.rmtree(aside, ignore_errors=True)
     merge_adapters(model).save_pretrained(aside)
     (aside / done.name).write_text(json.dumps(result))
