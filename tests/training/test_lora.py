@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.training.corpus import Corpus
@@ -19,6 +21,7 @@ from admire_pipeline.training.run import load_model, train_trial
 from admire_pipeline.training.settings import (
     EvaluationSettings,
     FidelitySettings,
+    Ladder,
     LoraSettings,
     ModelSettings,
     TrainingSettings,
@@ -45,6 +48,13 @@ def logits(model: Any) -> torch.Tensor:
     inputs = torch.arange(2 * SEQUENCE).reshape(2, SEQUENCE) % 384
     with torch.inference_mode():
         return torch.as_tensor(model.eval()(input_ids=inputs, use_cache=False).logits)
+
+
+def test_documented_example_is_valid() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "fine_tuning.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    ladder = Ladder.model_validate(yaml.safe_load(example)["fidelities"])
+    assert ladder["7B"].model.lora == LoraSettings(rank=16, alpha=32)
 
 
 def test_training_starts_from_the_checkpoint_itself(
@@ -125,6 +135,22 @@ def test_resumed_training_equals_an_uninterrupted_one(
     assert min(second.losses()) >= 20, "it went on from its checkpoint"
     for name, parameter in whole.named_parameters():
         assert torch.equal(parameter, dict(resumed.named_parameters())[name]), name
+
+
+def test_the_hub_is_not_asked_at_every_checkpoint(
+    corpus: Corpus,
+    settings: ModelSettings,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = build_model(settings, corpus, SEQUENCE, seed=5)
+    checkpoint.rename(tmp_path / "elsewhere")  # as if its name were one of the hub
+    monkeypatch.setattr(
+        "peft.utils.save_and_load.check_file_exists_on_hf_hub", lambda *_: pytest.fail("asked")
+    )
+    model.save_pretrained(tmp_path / "adapters")
+    assert (tmp_path / "adapters" / "adapter_model.safetensors").exists()
 
 
 def test_checkpoint_of_other_adapters_is_not_used(
