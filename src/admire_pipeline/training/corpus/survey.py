@@ -8,7 +8,7 @@ the domain is built.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,13 +26,13 @@ CHUNK_BYTES = 16_000_000
 
 @dataclass(frozen=True)
 class SurveyJob:
-    """One part of a source to be read.
+    """Parts of a source to be read, one after the other.
 
     Attributes:
         name: Name of the domain.
         domain: Its settings.
         tokenizer: Name of the tokenizer, which renders chats.
-        part: What to read.
+        parts: What to read; all of them hold validation documents only, or none does.
         target: Path of the chunks, without their number and suffix.
         chunk_bytes: Text of a chunk.
     """
@@ -40,7 +40,7 @@ class SurveyJob:
     name: str
     domain: DomainSettings
     tokenizer: str
-    part: Part
+    parts: Sequence[Part]
     target: Path
     chunk_bytes: int = CHUNK_BYTES
 
@@ -64,10 +64,10 @@ class Chunk:
 
 
 def copy_documents(job: SurveyJob) -> list[Chunk]:
-    """Copies the documents of a part.
+    """Copies the documents of some parts, as far as the domain's `max_bytes`.
 
     Raises:
-        CorpusError: If the part cannot be read.
+        CorpusError: If a part cannot be read.
     """
     texts = _texts(job)
     chunks: list[Chunk] = []
@@ -86,7 +86,7 @@ def copy_documents(job: SurveyJob) -> list[Chunk]:
                     done = False
                     break
         np.array(lengths, np.int64).tofile(path.with_suffix(".lengths"))
-        chunks.append(Chunk(path, len(lengths), size, job.part.held_out))
+        chunks.append(Chunk(path, len(lengths), size, job.parts[0].held_out))
     return chunks
 
 
@@ -104,9 +104,16 @@ def describe_documents(chunk: Chunk) -> Chunk:
 
 
 def _texts(job: SurveyJob) -> Iterator[bytes]:
-    # JSON may hold half of a surrogate pair, which no encoding takes.
-    documents = read_documents(job.name, job.domain, job.part, load_tokenizer(job.tokenizer))
-    return (document.encode("utf-8", "replace") for document in documents)
+    tokenizer, limit = load_tokenizer(job.tokenizer), job.domain.max_bytes
+    size = 0
+    for part in job.parts:
+        for document in read_documents(job.name, job.domain, part, tokenizer):
+            # JSON may hold half of a surrogate pair, which no encoding takes.
+            text = document.encode("utf-8", "replace")
+            yield text
+            size += len(text)
+            if limit is not None and size >= limit:
+                return
 
 
 def _describe(text: bytes, held_out: bool) -> tuple[int, int, np.ndarray, bool, np.ndarray]:
