@@ -1,0 +1,292 @@
+"""What a trial needs before any of it is there: memory, FLOPs, hours and disk, by formula.
+
+Memory is counted as in Korthikanti et al., "Reducing activation recomputation in large transformer
+models" (2022), section 4.1: bytes of each tensor that an operation keeps for the backward pass.
+Their counts are of GPT in 16 bit; ours are of a Llama-type layer as transformers runs it under
+autocast, with weights and residuals in float32 and products in bfloat16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from admire_pipeline.training.models import training_flops
+from admire_pipeline.training.settings import FidelitySettings, LoraSettings, TrainingSettings
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+GIB = 2**30
+"""Bytes."""
+
+UTILISATION = 0.4
+"""Share of a GPU's peak that trainings reach; `make gpu-check` measured 0.39 to 0.42 on an H200."""
+
+_FLOAT32, _BFLOAT16 = 4, 2
+_ADAMW = 2 * _FLOAT32  # both moments
+_LOGITS = _BFLOAT16 + 2 * _FLOAT32  # what the output matrix gives, its float32 copy, log-softmax
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU.
+
+    Attributes:
+        name: Of the product.
+        flops: Peak of dense bfloat16 matrix products, FLOP/s.
+        memory: Bytes.
+    """
+
+    name: str
+    flops: float
+    memory: float
+
+
+GPUS = {
+    "h100": Gpu("H100 SXM", 989e12, 80e9),
+    "h200": Gpu("H200 SXM", 989e12, 141e9),
+    "a100": Gpu("A100 80GB SXM", 312e12, 80e9),
+}
+"""By name; peaks without sparsity and memory of NVIDIA's data sheets."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What memory and FLOPs depend on.
+
+    Attributes:
+        parameters: All of them, adapters included.
+        trained: Of these, the trained ones.
+        largest: Of the largest part that is gathered at once where weights are sharded: a layer, or
+            an embedding.
+        layers: Number of layers.
+        hidden: Width of the residual stream.
+        keys: Width of the keys of all heads, as of the values.
+        inner: Width of the feed-forward layer.
+        heads: Attention heads.
+        vocabulary: Tokens.
+        flops: Of training on one token.
+    """
+
+    parameters: int
+    trained: int
+    largest: int
+    layers: int
+    hidden: int
+    keys: int
+    inner: int
+    heads: int
+    vocabulary: int
+    flops: float
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """Into how many parts, one on each device, the states of a training are split."""
+
+    weights: int = 1
+    gradients: int = 1
+    optimizer: int = 1
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device at the peak of a training; buffers and fragmentation are left out.
+
+    Attributes:
+        weights: As they are trained.
+        gradients: Of the trained ones.
+        optimizer: AdamW's moments.
+        copies: Weights in bfloat16, as they are computed with.
+        activations: Kept for the backward pass.
+        logits: With what the loss keeps of them.
+    """
+
+    weights: float
+    gradients: float
+    optimizer: float
+    copies: float
+    activations: float
+    logits: float
+
+    @property
+    def total(self) -> float:
+        """Their sum."""
+        states = self.weights + self.gradients + self.optimizer + self.copies
+        return states + self.activations + self.logits
+
+
+@dataclass(frozen=True)
+class Work:
+    """One trial.
+
+    Attributes:
+        sequences: Trained on; at most, where examples of unknown length share them.
+        tokens: In these.
+        steps: Of the optimizer.
+        flops: Of the training, recomputed activations left out.
+        exact: Whether these are known; else they are upper bounds.
+    """
+
+    sequences: int
+    tokens: int
+    steps: int
+    flops: float
+    exact: bool
+
+
+def measure_shape(
+    config: PretrainedConfig, sequence_length: int, lora: LoraSettings | None = None
+) -> Shape:
+    """Build the model without its weights and measure it.
+
+    Args:
+        config: Of the model.
+        sequence_length: Tokens; attention's FLOPs depend on it.
+        lora: Adapters to train in place of the weights.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(config)
+        if lora is not None:
+            from peft import LoraConfig, get_peft_model
+
+            model = get_peft_model(
+                model,
+                LoraConfig(task_type="CAUSAL_LM", r=lora.rank, target_modules=lora.target_modules),
+            )
+    text = config.get_text_config()
+    heads = text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // heads
+    parameters = sum(p.numel() for p in model.parameters())
+    embedding = sum(p.numel() for p in model.get_input_embeddings().parameters())
+    matrices = embedding if text.tie_word_embeddings else 2 * embedding
+    return Shape(
+        parameters=parameters,
+        trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        largest=max(embedding, (parameters - matrices) // text.num_hidden_layers),
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        keys=(getattr(text, "num_key_value_heads", None) or heads) * width,
+        inner=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        heads=heads,
+        vocabulary=text.vocab_size,
+        flops=training_flops(model, 1, sequence_length),
+    )
+
+
+def read_sharding(config: Mapping[str, Any], processes: int) -> Sharding:
+    """What a config file of accelerate shards over the processes; nothing, unless it says so.
+
+    FSDP shards all states; the stages of DeepSpeed's ZeRO the optimizer's (1), gradients too (2),
+    and weights too (3): Rajbhandari et al., ZeRO (2020).
+    """
+    kind = str(config.get("distributed_type", "")).upper()
+    if kind == "FSDP":
+        return Sharding(processes, processes, processes)
+    if kind != "DEEPSPEED":
+        return Sharding()
+    stage = int(config.get("deepspeed_config", {}).get("zero_stage", 2))
+    split = [processes if stage >= least else 1 for least in (3, 2, 1)]
+    return Sharding(*split)
+
+
+def estimate_memory(
+    shape: Shape, fidelity: FidelitySettings, sharding: Sharding | None = None
+) -> Memory:
+    """Bytes on one device while the fidelity's model is trained on a GPU with bfloat16."""
+    sharding = Sharding() if sharding is None else sharding
+    training = fidelity.training
+    frozen = shape.parameters - shape.trained
+    whole = _FLOAT32 * shape.trained + _BFLOAT16 * frozen
+    # Where weights are sharded one part is computed with while the next one is gathered.
+    gathered = shape.trained if sharding.weights == 1 else 2 * shape.largest
+    tokens = device_batch(training, fidelity.launch.processes) * training.sequence_length
+    return Memory(
+        weights=whole / sharding.weights,
+        gradients=_FLOAT32 * shape.trained / sharding.gradients,
+        optimizer=_ADAMW * shape.trained / sharding.optimizer,
+        copies=_BFLOAT16 * gathered,
+        activations=tokens * _activations(shape, fidelity),
+        # Liger's fused kernel computes the loss piece by piece.
+        logits=0.0 if training.liger else tokens * shape.vocabulary * _LOGITS,
+    )
+
+
+def _activations(shape: Shape, fidelity: FidelitySettings) -> float:
+    """Bytes a token that the layers keep.
+
+    Of a layer's two halves, each keeps in float32 its residual and its norm before the scale, and
+    in bfloat16 every input of a product: the norm's once for each of query, key, value, gate and
+    up. Attention keeps query, key, value and output, the feed-forward layer four tensors of its
+    inner width. Attention that is not fused keeps its weights too, in both types. With
+    checkpointing only the residual of each layer is kept, and one layer at a time is whole. The
+    last norm and the output matrix keep what a norm and one product do.
+    """
+    width = shape.hidden
+    head = 2 * _FLOAT32 * width + _BFLOAT16 * width
+    layer = 2 * 2 * _FLOAT32 * width + _BFLOAT16 * (5 * width + 2 * width + 2 * shape.keys)
+    layer += _BFLOAT16 * 4 * shape.inner
+    if fidelity.model.attention == "eager":
+        scores = shape.heads * fidelity.training.sequence_length
+        layer += (_FLOAT32 + _BFLOAT16) * scores
+    if fidelity.training.gradient_checkpointing:
+        return float(head + shape.layers * _FLOAT32 * width + layer)
+    return float(head + shape.layers * layer)
+
+
+def device_batch(training: TrainingSettings, processes: int) -> int:
+    """Sequences in one forward pass on one of so many devices; a step holds as many on any."""
+    if training.gradient_accumulation % processes == 0:
+        return training.batch_size
+    return max(1, training.batch_size // processes)
+
+
+def estimate_work(
+    shape: Shape, training: TrainingSettings, example_tokens: int | None = None
+) -> Work:
+    """What one trial trains on.
+
+    Args:
+        shape: Of the model.
+        training: The recipe.
+        example_tokens: Mean tokens of an example where these are counted; None: a whole sequence
+            each, which is the most that it can be.
+    """
+    length = training.sequence_length
+    sequences = training.draws
+    if training.unit == "examples" and example_tokens is not None:
+        sequences = -(-training.draws * min(example_tokens, length) // length)
+    tokens = sequences * length
+    return Work(
+        sequences=sequences,
+        tokens=tokens,
+        steps=-(-sequences // training.step_sequences),
+        flops=tokens * shape.flops,
+        exact=training.unit == "tokens" or example_tokens is not None,
+    )
+
+
+def estimate_hours(work: Work, fidelity: FidelitySettings, gpu: Gpu) -> float:
+    """Hours of a training at `UTILISATION` of the peak of all its GPUs.
+
+    With checkpointing the forward pass, a third of the FLOPs, is computed twice.
+    """
+    again = 4 / 3 if fidelity.training.gradient_checkpointing else 1.0
+    speed = UTILISATION * gpu.flops * fidelity.launch.processes
+    return work.flops * again / speed / 3600
+
+
+def checkpoint_bytes(shape: Shape, training: TrainingSettings) -> int:
+    """Disk of the checkpoints of a training under way, with the one that is being written."""
+    one = (_FLOAT32 + _ADAMW) * shape.trained
+    return one * (training.keep_checkpoints + 1)
+
+
+def model_bytes(shape: Shape) -> int:
+    """Disk of a finished model, in float32."""
+    return _FLOAT32 * shape.parameters
