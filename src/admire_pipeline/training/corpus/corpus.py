@@ -180,6 +180,22 @@ def prepare_corpus(settings: CorpusSettings, folder: Path, root: Path | None = N
     return Corpus(settings, folder, folders, overlaps)
 
 
+def is_built(name: str, settings: CorpusSettings, folder: Path, root: Path) -> bool:
+    """Whether a domain's shards are there, made from its source as it is now.
+
+    Args:
+        name: Of the domain.
+        settings: Of the corpus.
+        folder: Where corpora are kept.
+        root: Where relative paths of sources start.
+    """
+    try:
+        recipe = _recipe(name, settings, root)
+    except CorpusError:  # its files are away
+        return False
+    return (folder / _folder_name(name, recipe)).is_dir()
+
+
 def _recipe(name: str, settings: CorpusSettings, root: Path) -> dict[str, Any]:
     """Everything that decides the tokens of a domain, JSON-able."""
     return {
