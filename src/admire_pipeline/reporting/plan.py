@@ -76,7 +76,7 @@ def _estimates(
     most = "" if work.exact else "<= "
     trained = "" if shape.trained == shape.parameters else f" ({shape.trained:,} trained)"
     states = memory.gradients + memory.optimizer
-    total = Text(f"{memory.total / GIB:,.1f}")
+    total = Text(_number(memory.total / GIB))
     if memory.total > plan.gpu.memory:
         total = Text(f"{memory.total / GIB:,.1f} > {plan.gpu.memory / GIB:,.0f}", "red")
     return {
@@ -84,16 +84,20 @@ def _estimates(
         "sequences": f"{most}{work.sequences:,}",
         "optimizer steps": f"{most}{work.steps:,}",
         "FLOPs": f"{most}{work.flops:.1e}",
-        "hours": f"{most}{estimate.hours:,.2f}",
-        "GPU hours": f"{most}{estimate.hours * fidelity.launch.processes:,.2f}",
+        "hours": most + _number(estimate.hours),
+        "GPU hours": most + _number(estimate.hours * fidelity.launch.processes),
         "GiB a device": total,
-        "  weights": f"{(memory.weights + memory.copies) / GIB:,.1f}",
-        "  gradients, AdamW": f"{states / GIB:,.1f}",
-        "  activations": f"{memory.activations / GIB:,.1f}",
-        "  logits": f"{memory.logits / GIB:,.1f}",
-        "GB of checkpoints": f"{estimate.checkpoints / 1e9:,.1f}",
-        "GB of a kept model": f"{estimate.model / 1e9:,.1f}",
+        "  weights": _number((memory.weights + memory.copies) / GIB),
+        "  gradients, AdamW": _number(states / GIB),
+        "  activations": _number(memory.activations / GIB),
+        "  logits": _number(memory.logits / GIB),
+        "GB of checkpoints": _number(estimate.checkpoints / 1e9),
+        "GB of a kept model": _number(estimate.model / 1e9),
     }
+
+
+def _number(value: float) -> str:
+    return f"{value:,.1f}" if value >= 10 else f"{value:.2g}"
 
 
 def _budget(plan: Plan, budget: float) -> str:
@@ -105,7 +109,9 @@ def _budget(plan: Plan, budget: float) -> str:
         line += f", or {trials[small]:,.0f} of {small}"
     if (estimate := plan.estimates[target]) is not None:
         hours = trials[target] * estimate.hours * plan.fidelities[target].launch.processes
-        line += f": {'about' if estimate.work.exact else 'at most about'} {hours:,.1f} GPU hours"
+        line += (
+            f": {'about' if estimate.work.exact else 'at most about'} {_number(hours)} GPU hours"
+        )
     return f"{line} (of training, at {UTILISATION:.0%} of the peak of {plan.gpu.name})"
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fnmatch
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
+from admire_pipeline.training.cached import find_snapshot
 from admire_pipeline.training.corpus import CorpusSettings, is_built
 from admire_pipeline.training.corpus.files import find_files
 from admire_pipeline.training.corpus.settings import DomainSettings
@@ -78,27 +80,16 @@ def _need(  # noqa: PLR0913, PLR0917 - a name, and what to look for where
     what: str,
     source: str,
     revision: str | None,
-    kind: str,
+    kind: Literal["model", "dataset"],
     patterns: tuple[str, ...],
     root: Path,
 ) -> Need:
     folder = root / source
     if folder.is_dir():
         return Need(what, source, "", source, bool(_matching(folder, patterns)))
-    snapshot = _snapshot(source, revision, kind)
+    snapshot = find_snapshot(source, kind, revision)
     found = snapshot is not None and bool(_matching(snapshot, patterns))
     return Need(what, source, revision, "Hub cache", found)
-
-
-def _snapshot(name: str, revision: str | None, kind: str) -> Path | None:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(name, repo_type=kind, revision=revision, local_files_only=True)
-        )
-    except Exception:  # not in the cache, or no name of a repository
-        return None
 
 
 def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:

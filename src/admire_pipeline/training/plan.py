@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.training.available import Need, need_domain, need_model, need_tokenizer
+from admire_pipeline.training.cached import find_folder
 from admire_pipeline.training.corpus import CorpusSettings
 from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.corpus.tokenizer import BYTES, ByteTokenizer
@@ -150,13 +151,12 @@ def _vocabulary(tokenizer: str, root: Path) -> int | None:
         return ByteTokenizer.vocabulary.size
     from transformers import AutoTokenizer
 
+    folder = root / tokenizer if (root / tokenizer).is_dir() else find_folder(tokenizer, None)
+    if folder is None:
+        return None
     try:
-        local = AutoTokenizer.from_pretrained(
-            str(root / tokenizer) if (root / tokenizer).is_dir() else tokenizer,
-            trust_remote_code=False,
-            local_files_only=True,
-        )
-    except Exception:  # it is not there
+        local = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception:  # no more than a part of it is there
         return None
     return max(len(local), max(local.get_vocab().values()) + 1)
 
@@ -185,4 +185,4 @@ def _need_launch(name: str, launch: LaunchSettings, root: Path) -> Need | None:
     if launch.config is None:
         return None
     found = (root / launch.config).is_file()
-    return Need(f"{name}, launch", launch.config, "", launch.config, found)
+    return Need(f"launch of {name}", launch.config, "", launch.config, found)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from admire_pipeline.errors import UserError
+from admire_pipeline.training.cached import find_folder
 from admire_pipeline.training.corpus.errors import WHO_ASKS, CorpusError, one_line
 from admire_pipeline.training.corpus.tokenizer import HuggingFaceTokenizer, load_tokenizer
 from admire_pipeline.training.settings import ModelSettings
@@ -68,15 +69,16 @@ def cached_config(settings: ModelSettings, key: str) -> PretrainedConfig | None:
     """
     from transformers import AutoConfig
 
-    try:
-        config = AutoConfig.from_pretrained(
-            str(settings.checkpoint),
-            revision=_revision(settings),
-            trust_remote_code=False,
-            local_files_only=True,
-        )
-    except Exception:  # it is not there, or no more than a part of it
+    folder = find_folder(str(settings.checkpoint), settings.revision)
+    if folder is None or not (folder / "config.json").is_file():
         return None
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        raise UserError(
+            f"{key}: {settings.checkpoint!r} cannot be read ({one_line(error)}); allowed: a model "
+            "that transformers knows"
+        ) from error
     _check_shape(settings, config, key)
     return config
 

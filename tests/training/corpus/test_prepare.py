@@ -394,3 +394,11 @@ def test_a_limit_of_the_text_that_is_read(sources, tmp_path, monkeypatch):
     # Over the end of a file; the limit is one of each side.
     both = build("three", 1, 10**9, validation="b.jsonl")
     assert both.manifest["domains"]["a"]["documents"] == MANY
+
+
+def test_a_path_is_the_same_wherever_the_project_lies(sources, tmp_path):
+    one = prepare_corpus(_two(), tmp_path / "out", sources)
+    moved = tmp_path / "moved"
+    shutil.copytree(sources, moved)
+    absolute = settings({name: {"path": str(moved / f"{name}.jsonl")} for name in "ab"})
+    assert prepare_corpus(absolute, tmp_path / "out", moved).folders == one.folders

@@ -202,9 +202,17 @@ def _recipe(name: str, settings: CorpusSettings, root: Path) -> dict[str, Any]:
         "version": RECIPE_VERSION,
         "tokenizer": stamps(root / settings.tokenizer, root),
         "corpus": settings.model_dump(mode="json", exclude={"domains", "workers"}),
-        "domain": settings.domains[name].model_dump(mode="json"),
+        "domain": _within(settings.domains[name].model_dump(mode="json"), root),
         "source": fingerprint(name, settings.domains[name], root),
     }
+
+
+def _within(domain: dict[str, Any], root: Path) -> dict[str, Any]:
+    """Settings of a domain with paths relative to `root`: Kedro makes some of them absolute."""
+    path = domain["path"]
+    if isinstance(path, str) and Path(path).is_relative_to(root):
+        path = Path(path).relative_to(root).as_posix()
+    return {**domain, "path": path}
 
 
 def _folder_name(name: str, recipe: dict[str, Any]) -> str:
