@@ -98,7 +98,7 @@ def test_what_is_missing_is_no_fault(project: Project) -> None:
     assert result.exit_code == 0, result.output
     assert re.search(r"letters .*no file matches .*missing", result.output)
     assert re.search(r"launch of small +conf/none\.yaml .*missing", result.output)
-    assert re.search(r"numbers .*1 files, 0 MB +there", result.output)
+    assert re.search(r"numbers .*1 file, 0 MB +there", result.output)
     assert "missing 2 of 4" in result.output
 
 
@@ -144,6 +144,14 @@ def test_sharded_by_the_launch_config(project: Project) -> None:
     whole = gradients()
     (project.folder / "conf/fsdp.yaml").write_text(yaml.safe_dump({"distributed_type": "FSDP"}))
     assert gradients() == pytest.approx(whole / 4, rel=0.05)
+    for text, message in (
+        ("a: [", "cannot read conf/fsdp.yaml"),
+        ("- a", "conf/fsdp.yaml is no mapping"),
+    ):
+        (project.folder / "conf/fsdp.yaml").write_text(text)
+        result = project.kedro("admire", "plan")
+        assert result.exit_code == 1 and len(result.output.strip().splitlines()) == 1
+        assert f"fidelities.small.launch.config: {message}" in result.output
 
 
 @pytest.mark.slow

@@ -108,7 +108,7 @@ def test_files_of_the_users_and_what_is_built_of_them(tmp_path: Path) -> None:
 
     assert (need().found, need().place) == (False, "no file matches a*.jsonl")
     write_rows(tmp_path / "a1.jsonl", documents(20))
-    assert (need().found, need().place) == (True, "1 files, 0 MB")
+    assert (need().found, need().place) == (True, "1 file, 0 MB")
     prepare_corpus(corpus, tmp_path / "corpus", tmp_path)
     assert (need().found, need().place, need().source) == (True, "prepared", "a*.jsonl")
     write_rows(tmp_path / "a2.jsonl", documents(20, seed=2))

@@ -39,7 +39,7 @@ def _fidelities(plan: Plan) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     for name in plan.fidelities:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", overflow="fold")
     columns = [
         {**_settings(fidelity, plan), **_estimates(plan.estimates[name], fidelity, plan)}
         for name, fidelity in plan.fidelities.items()

@@ -108,7 +108,8 @@ def _files(patterns: str | list[str], root: Path) -> tuple[str, bool]:
         found = find_files(patterns, root)
     except FileNotFoundError as error:
         return f"no file matches {error.args[0]}", False
-    return f"{len(found)} files, {sum(path.stat().st_size for path in found) / 1e6:,.0f} MB", True
+    size = sum(path.stat().st_size for path in found) / 1e6
+    return f"{len(found)} file{'s' * (len(found) > 1)}, {size:,.0f} MB", True
 
 
 def _describe(domain: DomainSettings) -> str:

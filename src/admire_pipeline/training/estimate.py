@@ -190,7 +190,7 @@ def read_sharding(config: Mapping[str, Any], processes: int) -> Sharding:
         return Sharding(processes, processes, processes)
     if kind != "DEEPSPEED":
         return Sharding()
-    stage = int(config.get("deepspeed_config", {}).get("zero_stage", 2))
+    stage = int((config.get("deepspeed_config") or {}).get("zero_stage") or 0)
     split = [processes if stage >= least else 1 for least in (3, 2, 1)]
     return Sharding(*split)
 

@@ -123,7 +123,8 @@ def _estimate(  # noqa: PLR0913, PLR0917
     training = fidelity.training
     shape = measure_shape(config, training.sequence_length, fidelity.model.lora)
     work = estimate_work(shape, training, example_tokens)
-    sharding = read_sharding(_launch_config(fidelity.launch, root), fidelity.launch.processes)
+    launch = _launch_config(f"fidelities.{name}.launch.config", fidelity.launch, root)
+    sharding = read_sharding(launch, fidelity.launch.processes)
     return Estimate(
         shape,
         work,
@@ -161,7 +162,7 @@ def _vocabulary(tokenizer: str, root: Path) -> int | None:
     return max(len(local), max(local.get_vocab().values()) + 1)
 
 
-def _launch_config(launch: LaunchSettings, root: Path) -> dict[str, Any]:
+def _launch_config(key: str, launch: LaunchSettings, root: Path) -> dict[str, Any]:
     """Accelerate's config file; empty where there is none.
 
     Raises:
@@ -175,9 +176,11 @@ def _launch_config(launch: LaunchSettings, root: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"launch.config: cannot read {path} ({one_line(error)})") from error
+        raise UserError(
+            f"{key}: cannot read {launch.config} ({one_line(error)}); allowed: a YAML file"
+        ) from error
     if not isinstance(config, dict):
-        raise UserError(f"launch.config: {path} holds no mapping; allowed: a config of accelerate")
+        raise UserError(f"{key}: {launch.config} is no mapping; allowed: a config of accelerate")
     return config
 
 
