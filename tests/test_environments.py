@@ -72,10 +72,8 @@ def test_the_sources_of_tulu_are_told_apart() -> None:
 def test_the_files_of_the_pile_are_told_apart() -> None:
     config = configuration("pile")
     for name, domain in config.corpus.domains.items():
-        assert domain.files == f"train/{name}*"
-        assert domain.validation == (None if domain.use == "train" else f"valid/{name}*")
-        others = [other for other in config.corpus.domains if other != name]
-        assert not any(other.startswith(name) for other in others)
+        assert domain.files == f"train/{name}-*"
+        assert domain.validation == (None if domain.use == "train" else f"valid/{name}-*")
     assert len(config.corpus.evaluated) == 13
 
 
