@@ -159,8 +159,8 @@ def plan(gpu: str, example_tokens: int | None, env: str | None, verbose: bool) -
 
         from admire_pipeline.configuration import check_configuration
         from admire_pipeline.reporting.plan import print_plan
-        from admire_pipeline.training.estimate import GPUS
         from admire_pipeline.training.plan import make_plan
+        from admire_pipeline.training.work import GPUS
 
         project = find_kedro_project(Path.cwd())
         parameters, corpus = _read_config(project, env)

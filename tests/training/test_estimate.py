@@ -9,18 +9,14 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from admire_pipeline.training.estimate import (
-    GPUS,
     Sharding,
-    checkpoint_bytes,
     device_batch,
-    estimate_hours,
     estimate_memory,
-    estimate_work,
     measure_shape,
-    model_bytes,
     read_sharding,
 )
 from admire_pipeline.training.settings import FidelitySettings, LoraSettings
+from admire_pipeline.training.work import checkpoint_bytes, model_bytes
 
 LENGTH, BATCH = 128, 4
 
@@ -196,20 +192,3 @@ def test_sharded_states() -> None:
 def test_a_step_holds_as_many_sequences_on_any_number_of_devices() -> None:
     recipe = fidelity(batch_size=4, gradient_accumulation=2).training
     assert [device_batch(recipe, processes) for processes in (1, 2, 4)] == [4, 4, 1]
-
-
-def test_work_and_hours() -> None:
-    shape = measure_shape(config(), LENGTH)
-    tokens = estimate_work(shape, fidelity(tokens=20 * LENGTH + 5).training)
-    assert (tokens.sequences, tokens.steps, tokens.exact) == (20, 3, True)
-    assert tokens.flops == 20 * LENGTH * shape.flops
-    examples = fidelity(tokens=None, examples=100).training
-    assert estimate_work(shape, examples).sequences == 100
-    assert not estimate_work(shape, examples).exact
-    packed = estimate_work(shape, examples, example_tokens=LENGTH // 4)
-    assert (packed.sequences, packed.exact) == (25, True)
-    assert estimate_work(shape, examples, example_tokens=10**6).sequences == 100
-    hours = estimate_hours(tokens, fidelity(), GPUS["h100"])
-    assert hours == pytest.approx(tokens.flops / (0.4 * 989e12) / 3600)
-    eight = fidelity(launch={"processes": 8}, gradient_checkpointing=True)
-    assert estimate_hours(tokens, eight, GPUS["h100"]) == pytest.approx(hours / 8 * 4 / 3)

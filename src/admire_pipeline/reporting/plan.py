@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from admire_pipeline.training.available import Need
-from admire_pipeline.training.estimate import GIB, UTILISATION
+from admire_pipeline.training.estimate import GIB
 from admire_pipeline.training.plan import Estimate, Plan
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
+from admire_pipeline.training.work import UTILISATION
 
 
 def print_plan(

@@ -1,4 +1,4 @@
-"""What a trial needs before any of it is there: memory, FLOPs, hours and disk, by formula.
+"""What a model needs while it is trained, before it is there: memory and FLOPs, by formula.
 
 Memory is counted as in Korthikanti et al., "Reducing activation recomputation in large transformer
 models" (2022), section 4.1: bytes of each tensor that an operation keeps for the backward pass.
@@ -21,35 +21,13 @@ if TYPE_CHECKING:
 GIB = 2**30
 """Bytes."""
 
-UTILISATION = 0.4
-"""Share of a GPU's peak that trainings reach; `make gpu-check` measured 0.39 to 0.42 on an H200."""
+FLOAT32, BFLOAT16 = 4, 2
+"""Bytes of a number."""
 
-_FLOAT32, _BFLOAT16 = 4, 2
-_ADAMW = 2 * _FLOAT32  # both moments
-_LOGITS = _BFLOAT16 + 2 * _FLOAT32  # what the output matrix gives, its float32 copy, log-softmax
+ADAMW = 2 * FLOAT32
+"""Bytes of both moments of a trained parameter."""
 
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU.
-
-    Attributes:
-        name: Of the product.
-        flops: Peak of dense bfloat16 matrix products, FLOP/s.
-        memory: Bytes.
-    """
-
-    name: str
-    flops: float
-    memory: float
-
-
-GPUS = {
-    "h100": Gpu("H100 SXM", 989e12, 80e9),
-    "h200": Gpu("H200 SXM", 989e12, 141e9),
-    "a100": Gpu("A100 80GB SXM", 312e12, 80e9),
-}
-"""By name; peaks without sparsity and memory of NVIDIA's data sheets."""
+_LOGITS = BFLOAT16 + 2 * FLOAT32  # what the output matrix gives, its float32 copy, log-softmax
 
 
 @dataclass(frozen=True)
@@ -118,25 +96,6 @@ class Memory:
         return states + self.activations + self.logits
 
 
-@dataclass(frozen=True)
-class Work:
-    """One trial.
-
-    Attributes:
-        sequences: Trained on; at most, where examples of unknown length share them.
-        tokens: In these.
-        steps: Of the optimizer.
-        flops: Of the training, recomputed activations left out.
-        exact: Whether these are known; else they are upper bounds.
-    """
-
-    sequences: int
-    tokens: int
-    steps: int
-    flops: float
-    exact: bool
-
-
 def measure_shape(
     config: PretrainedConfig, sequence_length: int, lora: LoraSettings | None = None
 ) -> Shape:
@@ -202,15 +161,15 @@ def estimate_memory(
     sharding = Sharding() if sharding is None else sharding
     training = fidelity.training
     frozen = shape.parameters - shape.trained
-    whole = _FLOAT32 * shape.trained + _BFLOAT16 * frozen
+    whole = FLOAT32 * shape.trained + BFLOAT16 * frozen
     # Where weights are sharded one part is computed with while the next one is gathered.
     gathered = shape.trained if sharding.weights == 1 else 2 * shape.largest
     tokens = device_batch(training, fidelity.launch.processes) * training.sequence_length
     return Memory(
         weights=whole / sharding.weights,
-        gradients=_FLOAT32 * shape.trained / sharding.gradients,
-        optimizer=_ADAMW * shape.trained / sharding.optimizer,
-        copies=_BFLOAT16 * gathered,
+        gradients=FLOAT32 * shape.trained / sharding.gradients,
+        optimizer=ADAMW * shape.trained / sharding.optimizer,
+        copies=BFLOAT16 * gathered,
         activations=tokens * _activations(shape, fidelity),
         # Liger's fused kernel computes the loss piece by piece.
         logits=0.0 if training.liger else tokens * shape.vocabulary * _LOGITS,
@@ -228,14 +187,14 @@ def _activations(shape: Shape, fidelity: FidelitySettings) -> float:
     last norm and the output matrix keep what a norm and one product do.
     """
     width = shape.hidden
-    head = 2 * _FLOAT32 * width + _BFLOAT16 * width
-    layer = 2 * 2 * _FLOAT32 * width + _BFLOAT16 * (5 * width + 2 * width + 2 * shape.keys)
-    layer += _BFLOAT16 * 4 * shape.inner
+    head = 2 * FLOAT32 * width + BFLOAT16 * width
+    layer = 2 * 2 * FLOAT32 * width + BFLOAT16 * (5 * width + 2 * width + 2 * shape.keys)
+    layer += BFLOAT16 * 4 * shape.inner
     if fidelity.model.attention == "eager":
         scores = shape.heads * fidelity.training.sequence_length
-        layer += (_FLOAT32 + _BFLOAT16) * scores
+        layer += (FLOAT32 + BFLOAT16) * scores
     if fidelity.training.gradient_checkpointing:
-        return float(head + shape.layers * _FLOAT32 * width + layer)
+        return float(head + shape.layers * FLOAT32 * width + layer)
     return float(head + shape.layers * layer)
 
 
@@ -244,49 +203,3 @@ def device_batch(training: TrainingSettings, processes: int) -> int:
     if training.gradient_accumulation % processes == 0:
         return training.batch_size
     return max(1, training.batch_size // processes)
-
-
-def estimate_work(
-    shape: Shape, training: TrainingSettings, example_tokens: int | None = None
-) -> Work:
-    """What one trial trains on.
-
-    Args:
-        shape: Of the model.
-        training: The recipe.
-        example_tokens: Mean tokens of an example where these are counted; None: a whole sequence
-            each, which is the most that it can be.
-    """
-    length = training.sequence_length
-    sequences = training.draws
-    if training.unit == "examples" and example_tokens is not None:
-        sequences = -(-training.draws * min(example_tokens, length) // length)
-    tokens = sequences * length
-    return Work(
-        sequences=sequences,
-        tokens=tokens,
-        steps=-(-sequences // training.step_sequences),
-        flops=tokens * shape.flops,
-        exact=training.unit == "tokens" or example_tokens is not None,
-    )
-
-
-def estimate_hours(work: Work, fidelity: FidelitySettings, gpu: Gpu) -> float:
-    """Hours of a training at `UTILISATION` of the peak of all its GPUs.
-
-    With checkpointing the forward pass, a third of the FLOPs, is computed twice.
-    """
-    again = 4 / 3 if fidelity.training.gradient_checkpointing else 1.0
-    speed = UTILISATION * gpu.flops * fidelity.launch.processes
-    return work.flops * again / speed / 3600
-
-
-def checkpoint_bytes(shape: Shape, training: TrainingSettings) -> int:
-    """Disk of the checkpoints of a training under way, with the one that is being written."""
-    one = (_FLOAT32 + _ADAMW) * shape.trained
-    return one * (training.keep_checkpoints + 1)
-
-
-def model_bytes(shape: Shape) -> int:
-    """Disk of a finished model, in float32."""
-    return _FLOAT32 * shape.parameters

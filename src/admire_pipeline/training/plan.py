@@ -13,20 +13,22 @@ from admire_pipeline.training.corpus import CorpusSettings
 from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.corpus.tokenizer import BYTES, ByteTokenizer
 from admire_pipeline.training.estimate import (
-    Gpu,
     Memory,
     Shape,
-    Work,
-    checkpoint_bytes,
-    estimate_hours,
     estimate_memory,
-    estimate_work,
     measure_shape,
-    model_bytes,
     read_sharding,
 )
 from admire_pipeline.training.models import known_config
 from admire_pipeline.training.settings import FidelitySettings, Ladder, LaunchSettings
+from admire_pipeline.training.work import (
+    Gpu,
+    Work,
+    checkpoint_bytes,
+    estimate_hours,
+    estimate_work,
+    model_bytes,
+)
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
