@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from kedro.framework.project import settings
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
+from admire_pipeline.configuration import Configuration, check_configuration
+from admire_pipeline.errors import UserError
+from admire_pipeline.replay.download import RUNS_DIR
+from admire_pipeline.replay.published import READERS
 from admire_pipeline.training.models import check_model
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -26,3 +32,71 @@ def test_a_shipped_environment_is_valid(env: str, target: str) -> None:
         check_model(fidelity, f"fidelities.{name}")
         # Of an embedded domain there are that many tokens; what is evaluated must fill a batch.
         assert evaluation.batch_size * fidelity.training.sequence_length <= evaluation.max_bytes
+
+
+def configuration(env: str) -> Configuration:
+    bootstrap_project(PROJECT)
+    loader = settings.CONFIG_LOADER_CLASS(
+        str(PROJECT / "conf"), env=env, **settings.CONFIG_LOADER_ARGS
+    )
+    return check_configuration(loader["parameters"], loader["catalog"]["corpus"], offline=True)
+
+
+@pytest.mark.skipif(
+    RUNS_DIR not in os.environ, reason=f"{RUNS_DIR} does not name a folder of published tables"
+)
+@pytest.mark.parametrize("env", ["tulu", "pile"])
+def test_the_papers_settings_are_those_of_the_published_runs(env: str) -> None:
+    config, table = configuration(env), READERS[env](Path())
+    assert config.corpus.trained == tuple(table.domains)
+    costs = table.frame.groupby("fidelity")["cost"].mean()
+    assert {name: f.cost for name, f in config.fidelities.root.items()} == pytest.approx(
+        costs.to_dict(), rel=1e-3
+    )
+    evaluated = config.corpus.evaluated if env == "pile" else tuple(config.evaluation.tasks)
+    # What the harness has not, and what would run code of the model's.
+    absent = {"popqa", "bigcodebench_hard", "codex_humaneval", "codex_humanevalplus"}
+    expected = [name for name in table.metrics if name not in absent]
+    assert sorted(evaluated) == sorted(expected)
+
+
+def test_the_sources_of_tulu_are_told_apart() -> None:
+    config = configuration("tulu")
+    sources = [domain.where["source"] for domain in config.corpus.domains.values()]
+    # The name of a domain is that of its source.
+    assert [str(source).split("/")[1] for source in sources] == list(config.corpus.domains)
+    assert config.mixing.unit == "examples"
+    assert set(config.objective.weights or {}) == set(config.evaluation.task_metrics)
+
+
+def test_the_files_of_the_pile_are_told_apart() -> None:
+    config = configuration("pile")
+    for name, domain in config.corpus.domains.items():
+        assert domain.files == f"train/{name}-*"
+        assert domain.validation == (None if domain.use == "train" else f"valid/{name}-*")
+    assert len(config.corpus.evaluated) == 13
+
+
+@pytest.mark.slow
+def test_tasks_are_those_of_the_harness() -> None:
+    from lm_eval.tasks import TaskManager
+
+    known = set(TaskManager().all_tasks)
+    assert {task.task for task in configuration("tulu").evaluation.tasks.values()} <= known
+
+
+def test_a_checkpoint_that_is_away_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bootstrap_project(PROJECT)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with (
+        pytest.raises(
+            UserError,
+            match=r"^fidelities\.0\.5B\.model\.checkpoint: 'Qwen/Qwen2\.5-0\.5B' cannot be",
+        ) as caught,
+        KedroSession.create(PROJECT, env="tulu") as session,
+    ):
+        session.load_context()
+    assert "\n" not in str(caught.value)

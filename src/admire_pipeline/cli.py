@@ -17,6 +17,8 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS, _split_params, env_optio
 from admire_pipeline.errors import CampaignOver, UserError, find_cause, suggest
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from admire_pipeline.tracking.store import CampaignStore
 
 verbose_option = click.option(
@@ -132,6 +134,43 @@ def ui(port: int, env: str | None, verbose: bool) -> None:
     }
     # Replaced, not started as a child: what stops this command stops the server.
     os.execve(sys.executable, command, environment)  # noqa: S606
+
+
+@admire.command()
+@click.option(
+    "--gpu",
+    type=click.Choice(["h100", "h200", "a100"]),
+    default="h100",
+    show_default=True,
+    help="What trials are to run on.",
+)
+@click.option(
+    "--example-tokens",
+    type=click.IntRange(min=1),
+    help="Mean tokens of an example, where examples are counted.  [default: a whole sequence]",
+)
+@env_option
+@verbose_option
+def plan(gpu: str, example_tokens: int | None, env: str | None, verbose: bool) -> None:
+    """What the campaign takes, and what of it is missing here; no network, no compute."""
+    with _one_line_errors(verbose):
+        from huggingface_hub import get_token
+        from kedro.utils import find_kedro_project
+
+        from admire_pipeline.configuration import check_configuration
+        from admire_pipeline.reporting.plan import print_plan
+        from admire_pipeline.training.plan import make_plan
+        from admire_pipeline.training.work import GPUS
+
+        project = find_kedro_project(Path.cwd())
+        parameters, corpus = _read_config(project, env)
+        config = check_configuration(parameters, corpus, offline=True)
+        folder = project / corpus["filepath"]
+        made = make_plan(
+            config.fidelities, config.corpus, folder, project, GPUS[gpu], example_tokens
+        )
+        token = get_token() is not None
+        print_plan(made, config.evaluation, config.campaign.budget, token, _console())
 
 
 @admire.command("export-runs")
@@ -274,19 +313,37 @@ def _print_report(report: Any) -> None:
 
 
 def _print_benchmark(report: Mapping[str, Any]) -> None:
-    from rich.console import Console
-
     from admire_pipeline.reporting.benchmark_console import print_benchmark
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)  # rich takes a file for a narrow terminal
-    print_benchmark(report["folder"], report["seeds"], console)
+    print_benchmark(report["folder"], report["seeds"], _console())
     if failures := report["failures"]:
         raise UserError(
             f"{len(failures)} of {report['campaigns']} campaigns failed ({failures[0]}); "
             "the same command tries these again"
         )
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console()
+    # Rich takes a file for a narrow terminal.
+    return console if console.is_terminal else Console(width=120)
+
+
+def _read_config(project: Path, env: str | None) -> tuple[Any, Any]:
+    """Parameters, and the catalog's entry of the corpus, without a session."""
+    from kedro.framework.project import settings
+
+    loader = settings.CONFIG_LOADER_CLASS(
+        str(project / settings.CONF_SOURCE),
+        env=env or os.environ.get("KEDRO_ENV"),
+        **settings.CONFIG_LOADER_ARGS,
+    )
+    try:
+        return loader["parameters"], loader["catalog"].get("corpus")
+    except Exception as error:  # Kedro and OmegaConf raise whatever they meet
+        raise UserError(f"conf: {error}") from error
 
 
 def _campaign_store(env: str | None) -> CampaignStore:

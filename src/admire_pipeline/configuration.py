@@ -36,12 +36,14 @@ class Configuration(BaseModel):
     benchmark: BenchmarkSettings | None = None
 
 
-def check_configuration(parameters: Any, corpus: Any) -> Configuration:
+def check_configuration(parameters: Any, corpus: Any, offline: bool = False) -> Configuration:
     """Check every key, every value, and what must agree between them.
 
     Args:
         parameters: Kedro's parameters, as read from the files.
         corpus: The catalog's entry of the corpus.
+        offline: Leave the network alone: a checkpoint that is not on this machine is checked by its
+            `shape`.
 
     Raises:
         UserError: One line that names the first faulty key, its value and what is allowed.
@@ -64,7 +66,7 @@ def check_configuration(parameters: Any, corpus: Any) -> Configuration:
             f"corpus.filepath: {corpus.get('filepath')!r} is not allowed; allowed: a folder"
         )
     for name, fidelity in config.fidelities.root.items():
-        check_model(fidelity, f"fidelities.{name}")
+        check_model(fidelity, f"fidelities.{name}", offline)
     return config
 
 

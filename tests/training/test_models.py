@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 from transformers import AutoConfig, AutoTokenizer, ByT5Tokenizer, LlamaForCausalLM
@@ -109,6 +110,35 @@ def test_bad_config_is_one_line(change: dict[str, Any], message: str) -> None:
 def test_checkpoint_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"fidelities\.x\.model\.checkpoint: .* cannot be read"):
         check_model(fidelity(checkpoint=str(tmp_path)), "fidelities.x")
+
+
+def test_a_checkpoint_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    shape = {**LLAMA, "max_position_embeddings": 64}
+    with pytest.raises(UserError, match=r"^fidelities\.x\.model\.checkpoint: 'no/such' cannot be "):
+        check_model(fidelity(checkpoint="no/such", shape=shape), "fidelities.x")
+    with pytest.raises(
+        UserError, match=r"gated one needs a token: set HF_TOKEN, or `huggingface: "
+    ):
+        check_model(fidelity(checkpoint="no/such"), "fidelities.x")
+    # Without the network its shape is what is known of it.
+    check_model(fidelity(checkpoint="no/such", shape=shape), "fidelities.x", offline=True)
+    check_model(fidelity(checkpoint="no/such"), "fidelities.x", offline=True)
+    with pytest.raises(UserError, match=r"^fidelities\.x\.model\.checkpoint: max_position_embedd"):
+        check_model(fidelity(65, checkpoint="no/such", shape=shape), "fidelities.x", offline=True)
+    wrong = {**LLAMA, "hiden_size": 1}
+    with pytest.raises(UserError, match=r"^fidelities\.x\.model\.shape: unknown 'hiden_size'; did"):
+        check_model(fidelity(checkpoint="no/such", shape=wrong), "fidelities.x", offline=True)
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_checkpoint_of_another_shape(corpus: Corpus, tmp_path: Path, offline: bool) -> None:
+    saved(corpus, tmp_path)
+    folder = str(tmp_path)
+    check_model(fidelity(checkpoint=folder, shape=LLAMA), "fidelities.x", offline)
+    with pytest.raises(UserError, match=r"\.checkpoint: .* has hidden_size=16, its model\.shape s"):
+        other = {**LLAMA, "hidden_size": 32}
+        check_model(fidelity(checkpoint=folder, shape=other), "fidelities.x", offline)
 
 
 def test_checkpoint_with_too_short_positions(

@@ -9,7 +9,7 @@ from admire_pipeline.errors import UserError, suggest_nearest
 from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.device import has_bf16
 from admire_pipeline.training.lora import add_adapters, check_adapters
-from admire_pipeline.training.pretrained import check_tokenizer, checkpoint_config
+from admire_pipeline.training.pretrained import cached_config, check_tokenizer, checkpoint_config
 from admire_pipeline.training.settings import FidelitySettings, ModelSettings, TrainingSettings
 
 if TYPE_CHECKING:
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from admire_pipeline.training.corpus import Corpus
 
 
-def check_model(fidelity: FidelitySettings, key: str) -> None:
+def check_model(fidelity: FidelitySettings, key: str, offline: bool = False) -> None:
     """Check a fidelity's model before any compute, without its weights, for this machine.
 
     Args:
         fidelity: The model and its recipe.
         key: Where the fidelity stands in the config, for the message.
+        offline: Check a checkpoint that is not on this machine by its `shape`, or not at all.
 
     Raises:
         UserError: If the model cannot be built, sees the tokens it predicts, or is too short for
@@ -35,12 +36,13 @@ def check_model(fidelity: FidelitySettings, key: str) -> None:
 
     place = key
     length = fidelity.training.sequence_length
-    if fidelity.model.config is not None:
-        key = f"{key}.model.config"
-        config = _checked_config(fidelity.model.config, length, key)
+    if offline or fidelity.model.config is not None:
+        config = known_config(fidelity, key)
     else:
-        key = f"{key}.model.checkpoint"
-        config = checkpoint_config(fidelity.model, key)
+        config = checkpoint_config(fidelity.model, f"{key}.model.checkpoint")
+    if config is None:
+        return
+    key = f"{key}.model.{'checkpoint' if fidelity.model.config is None else 'config'}"
     # Models with a masked-LM head look both ways unless they are told to be decoders.
     if type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
         raise UserError(
@@ -58,10 +60,33 @@ def check_model(fidelity: FidelitySettings, key: str) -> None:
             model = AutoModelForCausalLM.from_config(config)
     except Exception as error:
         raise UserError(f"{key}: no model can be built from it ({one_line(error)})") from error
-    _check_attention(model, fidelity.model.attention, f"{place}.model.attention")
-    _check_savings(model, fidelity.training, f"{place}.training")
+    if not offline:  # a plan is often made on another machine
+        _check_attention(model, fidelity.model.attention, f"{place}.model.attention")
+        _check_savings(model, fidelity.training, f"{place}.training")
     if fidelity.model.lora is not None:
         check_adapters(model, fidelity.model.lora, f"{place}.model.lora.target_modules")
+
+
+def known_config(fidelity: FidelitySettings, key: str) -> PretrainedConfig | None:
+    """The config of a fidelity's model as far as it is known without the network.
+
+    Args:
+        fidelity: The model and its recipe.
+        key: Where the fidelity stands in the config, for the message.
+
+    Returns:
+        None for a checkpoint that is not on this machine and has no `shape`.
+
+    Raises:
+        UserError: If it is no config of transformers, or not the checkpoint's.
+    """
+    model, length = fidelity.model, fidelity.training.sequence_length
+    if model.config is not None:
+        return _checked_config(model.config, length, f"{key}.model.config")
+    config = cached_config(model, f"{key}.model.checkpoint")
+    if config is None and model.shape is not None:
+        config = _checked_config(model.shape, length, f"{key}.model.shape")
+    return config
 
 
 def check_vocabulary(fidelity: FidelitySettings, corpus: Corpus, key: str) -> None:

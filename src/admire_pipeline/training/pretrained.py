@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from admire_pipeline.errors import UserError
-from admire_pipeline.training.corpus.errors import CorpusError, one_line
+from admire_pipeline.training.cached import find_folder
+from admire_pipeline.training.corpus.errors import WHO_ASKS, CorpusError, one_line
 from admire_pipeline.training.corpus.tokenizer import HuggingFaceTokenizer, load_tokenizer
 from admire_pipeline.training.settings import ModelSettings
 
@@ -31,7 +32,8 @@ def checkpoint_config(settings: ModelSettings, key: str) -> PretrainedConfig:
         key: Where it stands in the config, for the message.
 
     Raises:
-        UserError: If there is no checkpoint, or none in safetensors format.
+        UserError: If there is no checkpoint, none in safetensors format, or one of another shape
+            than the config says.
     """
     from transformers import AutoConfig
 
@@ -42,8 +44,8 @@ def checkpoint_config(settings: ModelSettings, key: str) -> PretrainedConfig:
         weights = _has_any(settings, _WEIGHTS)
     except Exception as error:
         raise UserError(
-            f"{key}: {settings.checkpoint!r} cannot be read ({one_line(error)}); "
-            "allowed: a folder or hub name with safetensors"
+            f"{key}: {settings.checkpoint!r} cannot be read ({one_line(error)}); allowed: a folder "
+            f"or hub name with safetensors (a private or gated one needs a token: {WHO_ASKS})"
         ) from error
     if not weights:
         # Other formats are pickles, which run code when they are read.
@@ -51,7 +53,45 @@ def checkpoint_config(settings: ModelSettings, key: str) -> PretrainedConfig:
             f"{key}: {settings.checkpoint!r} has no {' or '.join(_WEIGHTS)}; "
             "allowed: a folder or hub name with safetensors"
         )
+    _check_shape(settings, config, key)
     return config
+
+
+def cached_config(settings: ModelSettings, key: str) -> PretrainedConfig | None:
+    """The config of a checkpoint that is on this machine, without the network; else None.
+
+    Args:
+        settings: `checkpoint` is set.
+        key: Where it stands in the config, for the message.
+
+    Raises:
+        UserError: If it is of another shape than the config says.
+    """
+    from transformers import AutoConfig
+
+    folder = find_folder(str(settings.checkpoint), settings.revision)
+    if folder is None or not (folder / "config.json").is_file():
+        return None
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        raise UserError(
+            f"{key}: {settings.checkpoint!r} cannot be read ({one_line(error)}); allowed: a model "
+            "that transformers knows"
+        ) from error
+    _check_shape(settings, config, key)
+    return config
+
+
+def _check_shape(settings: ModelSettings, config: PretrainedConfig, key: str) -> None:
+    text = config.get_text_config()
+    for name, value in (settings.shape or {}).items():
+        theirs = getattr(text, name, None)
+        if theirs != value:
+            raise UserError(
+                f"{key}: {settings.checkpoint!r} has {name}={theirs!r}, its model.shape says "
+                f"{value!r}; allowed: the checkpoint's own shape, or none"
+            )
 
 
 def check_tokenizer(settings: ModelSettings, corpus: Corpus, key: str) -> None:

@@ -57,8 +57,10 @@ class ModelSettings(_Settings):
         for name in ("revision", "shape", "lora"):
             if self.config is not None and getattr(self, name) is not None:
                 raise ValueError(f"{name} is allowed only together with `checkpoint`")
-        if self.config is not None and not isinstance(self.config.get("model_type"), str):
-            raise ValueError("`config` needs a `model_type`, e.g. llama")
+        for name in ("config", "shape"):
+            given = getattr(self, name)
+            if given is not None and not isinstance(given.get("model_type"), str):
+                raise ValueError(f"`{name}` needs a `model_type`, e.g. llama")
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             if name in (self.config or {}):
                 raise ValueError(f"`config` takes no {name}: it follows from the corpus' tokenizer")

@@ -192,3 +192,30 @@ def test_no_file_matches(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(CorpusError, match=r"d\.path: no file matches 'b\*\.txt'; allowed: an exi"):
         _read(tmp_path, path=["a.txt", "b*.txt"])
+
+
+def _sources(count: int) -> list[dict[str, object]]:
+    return [{"text": f"row {i}", "source": "ab"[i % 2], "good": i > 3} for i in range(count)]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_only_rows_that_are_asked_for(tmp_path, suffix):
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(_sources(8)), tmp_path / "a.parquet")
+    else:
+        (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, _sources(8))))
+    read = {"path": f"a{suffix}"}
+    assert _read(tmp_path, **read, where={"source": "b"}) == ["row 1", "row 3", "row 5", "row 7"]
+    assert _read(tmp_path, **read, where={"source": "b", "good": True}) == ["row 5", "row 7"]
+    with pytest.raises(
+        CorpusError, match=r"d\.where: 'sourc' is not a field of .*did you mean 'so"
+    ):
+        _read(tmp_path, **read, where={"sourc": "b"})
+
+
+def test_plain_text_has_no_fields(tmp_path):
+    (tmp_path / "a.txt").write_text("text")
+    with pytest.raises(
+        CorpusError, match=r"d\.where: .*a\.txt is plain text; allowed: JSON or Par"
+    ):
+        _read(tmp_path, path="a.txt", where={"source": "b"})

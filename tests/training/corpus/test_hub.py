@@ -9,6 +9,7 @@ from admire_pipeline.training.corpus import CorpusError, hub
 from admire_pipeline.training.corpus.chat import Chat
 from admire_pipeline.training.corpus.settings import DomainSettings
 from admire_pipeline.training.corpus.sources import find_parts, fingerprint, read_documents
+from admire_pipeline.training.corpus.survey import SurveyJob, copy_documents
 from admire_pipeline.training.corpus.tokenizer import ByteTokenizer
 
 TEXTS = [f"text {i}" for i in range(50)]
@@ -59,7 +60,7 @@ def test_a_dataset_that_cannot_be_reached(tmp_path, monkeypatch):
     with pytest.raises(
         CorpusError,
         match=r"corpus\.domains\.d\.huggingface: cannot load 'team/data', split 'train' "
-        r"\(Couldn't reach 'team/data'\); allowed: ",
+        r"\(Couldn't reach 'team/data'\); allowed: .* token: set HF_TOKEN, or `hugg",
     ) as error:
         _read(tmp_path, huggingface="team/data")
     assert "\n" not in str(error.value)
@@ -75,3 +76,95 @@ def test_name_config_split_and_revision_are_passed_on(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", load)
     _read(tmp_path, huggingface="team/data", config="c", split="s", revision="r")
     assert seen == [(("team/data", "c"), {"split": "s", "revision": "r"})]
+
+
+def test_rows_that_are_asked_for(tmp_path, monkeypatch):
+    sources = ["ab"[i % 2] for i in range(50)]
+    saved = datasets.Dataset.from_dict({"text": TEXTS, "source": sources, "other": TEXTS})
+    saved.save_to_disk(tmp_path / "d")
+    assert _read(tmp_path, huggingface="d", where={"source": "b"}) == TEXTS[1::2]
+    with pytest.raises(
+        CorpusError, match=r"d\.where\.source: 'c' is in no row of d; allowed: a, b"
+    ):
+        _read(tmp_path, huggingface="d", where={"source": "c"})
+    with pytest.raises(
+        CorpusError, match=r"d\.where: 'sauce' is not a field of d; did you mean 's"
+    ):
+        _read(tmp_path, huggingface="d", where={"sauce": "b"})
+    # Rows that were selected share the table of all: half of it is theirs.
+    parts = find_parts("d", DomainSettings(huggingface="d", where={"source": "b"}), tmp_path)
+    whole = saved.select_columns(["text", "source"]).data.nbytes
+    assert sum(part.size for part in parts) == whole // 2
+    monkeypatch.setattr(hub, "PART_BYTES", 100)
+    assert _read(tmp_path, huggingface="d", where={"source": "b"}) == TEXTS[1::2]
+
+
+def _folder_of_files(tmp_path):
+    for split, name, texts in (
+        ("train", "web-0", TEXTS[:20]),
+        ("train", "web-1", TEXTS[20:40]),
+        ("train", "books-0", ["no text of the web"]),
+        ("valid", "web-0", TEXTS[40:]),
+    ):
+        (tmp_path / "d" / split).mkdir(parents=True, exist_ok=True)
+        rows = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+        (tmp_path / "d" / split / f"{name}.jsonl").write_text(rows)
+
+
+@pytest.mark.parametrize("limit", [None, 10_000])
+def test_files_of_a_dataset(tmp_path, limit):
+    _folder_of_files(tmp_path)
+    domain = DomainSettings(
+        huggingface="d", files="train/web*", validation="valid/web*", max_bytes=limit
+    )
+    parts = find_parts("d", domain, tmp_path)
+    for held_out, expected in ((False, TEXTS[:40]), (True, TEXTS[40:])):
+        read = [
+            text
+            for part in parts
+            if part.held_out is held_out
+            for text in read_documents("d", domain, part, ByteTokenizer())
+        ]
+        assert read == expected
+
+
+def test_files_that_are_not_there(tmp_path):
+    _folder_of_files(tmp_path)
+    with pytest.raises(CorpusError, match=r"d\.huggingface: cannot load 'd'"):
+        _read(tmp_path, huggingface="d", files="train/wiki*")
+    datasets.Dataset.from_dict({"text": TEXTS}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(CorpusError, match=r"d\.files: 'saved' was saved by datasets' save_to_disk"):
+        _read(tmp_path, huggingface="saved", files="*.jsonl")
+
+
+def test_a_limit_reads_no_more_of_a_dataset(tmp_path, monkeypatch):
+    seen = []
+
+    def rows():
+        for text in TEXTS:
+            seen.append(text)
+            yield {"text": text}
+
+    monkeypatch.setattr(
+        datasets,
+        "load_dataset",
+        lambda *_, streaming, **__: streaming and datasets.IterableDataset.from_generator(rows),
+    )
+    domain = DomainSettings(huggingface="team/data", max_bytes=50)
+    job = SurveyJob("d", domain, "byt5", find_parts("d", domain, tmp_path), tmp_path / "copies")
+    (chunk,) = copy_documents(job)
+    # "text 0" to "text 8" are 54 bytes.
+    assert (chunk.documents, chunk.bytes) == (9, 54)
+    assert len(seen) <= 10
+
+
+def test_a_dataset_that_goes_away_while_it_is_read(tmp_path, monkeypatch):
+    def rows():
+        yield {"text": "one"}
+        raise ConnectionError("Connection reset\nmore lines")
+
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda *_, **__: datasets.IterableDataset.from_generator(rows)
+    )
+    with pytest.raises(CorpusError, match=r"cannot read 'team/data' \(Connection reset\); allowed"):
+        _read(tmp_path, huggingface="team/data", max_bytes=100)

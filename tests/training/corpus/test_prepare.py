@@ -361,3 +361,44 @@ def test_two_processes_at_once_build_it_once(sources, tmp_path):
         "b-",
         "ov",
     ]
+
+
+def test_a_limit_of_the_text_that_is_read(sources, tmp_path, monkeypatch):
+    texts = documents(MANY)
+    limit = len("".join(texts[:10]))
+
+    def build(folder, workers, limit, **more):
+        return prepare_corpus(
+            settings(
+                {
+                    "a": {"path": ["a.jsonl", "b.jsonl"], "max_bytes": limit, **more},
+                    "b": {"path": "b.jsonl"},
+                },
+                workers=workers,
+            ),
+            tmp_path / folder,
+            sources,
+        )
+
+    one = build("one", 1, limit)
+    held = one.manifest["domains"]["a"]["validation"]["documents"]
+    trained = train_texts(one, "a")
+    assert len(trained) + held == 10 and set(trained) <= set(texts[:10])
+    # Neither the number of processes nor where files are cut plays a part.
+    from admire_pipeline.training.corpus import files
+
+    monkeypatch.setattr(files, "PART_BYTES", 3000)
+    monkeypatch.setattr(parallel, "INLINE_BYTES", 0)
+    assert _bytes(build("two", 2, limit)) == _bytes(one)
+    assert build("one", 1, limit + 1).folders["a"] != one.folders["a"]
+    # Over the end of a file; the limit is one of each side.
+    both = build("three", 1, 10**9, validation="b.jsonl")
+    assert both.manifest["domains"]["a"]["documents"] == MANY
+
+
+def test_a_path_is_the_same_wherever_the_project_lies(sources, tmp_path):
+    one = prepare_corpus(_two(), tmp_path / "out", sources)
+    moved = tmp_path / "moved"
+    shutil.copytree(sources, moved)
+    absolute = settings({name: {"path": str(moved / f"{name}.jsonl")} for name in "ab"})
+    assert prepare_corpus(absolute, tmp_path / "out", moved).folders == one.folders

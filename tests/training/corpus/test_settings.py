@@ -30,6 +30,22 @@ TWO = {"a": {"path": "a.txt"}, "b": {"path": "b.txt"}}
             {"domains": {**TWO, "c": {"path": "x", "txt": "body"}}},
             "corpus.domains.c.txt: unknown key; did you mean 'text'?",
         ),
+        (
+            {"domains": {**TWO, "c": {"path": "x", "files": "y"}}},
+            "corpus.domains.c: files is allowed only together with huggingface",
+        ),
+        (
+            {"domains": {**TWO, "c": {"embedded": "web", "where": {"a": 1}}}},
+            "corpus.domains.c: where is allowed only together with path or huggingface",
+        ),
+        (
+            {"domains": {**TWO, "c": {"huggingface": "x/y", "validation": "z"}}},
+            "validation is allowed only together with path, or with huggingface and files",
+        ),
+        (
+            {"domains": {**TWO, "c": {"path": "x", "max_bytes": 0}}},
+            "corpus.domains.c.max_bytes: 0 is not allowed; allowed: greater than 0",
+        ),
         ({"domains": TWO, "tokeniser": "x"}, "corpus.tokeniser: unknown key; did you mean 'tok"),
         (
             {"domains": {**TWO, "A": {"path": "x"}}},

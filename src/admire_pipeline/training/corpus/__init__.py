@@ -1,6 +1,6 @@
 """The corpus: from a list of domains to memory-mapped token shards, once."""
 
-from admire_pipeline.training.corpus.corpus import Corpus, prepare_corpus
+from admire_pipeline.training.corpus.corpus import Corpus, is_built, prepare_corpus
 from admire_pipeline.training.corpus.embedded import EMBEDDED
 from admire_pipeline.training.corpus.errors import CorpusError
 from admire_pipeline.training.corpus.settings import (
@@ -18,5 +18,6 @@ __all__ = [
     "DomainSettings",
     "ValidationShard",
     "check_settings",
+    "is_built",
     "prepare_corpus",
 ]

@@ -67,9 +67,10 @@ def build_domain(  # noqa: PLR0913 - what and where, and the processes to do it 
         chunks = _survey(name, settings, root, copies, workers)
         records = _gather(chunks, copies / "records")
         if not len(records):
+            rows = f" where {settings.domains[name].where}" if settings.domains[name].where else ""
             raise CorpusError(
-                f"corpus.domains.{name}: has no text; allowed: at least one document that is not "
-                "blank, or a chat with an answer"
+                f"corpus.domains.{name}: has no text{rows}; allowed: at least one document that is "
+                "not blank, or a chat with an answer"
             )
         split = split_documents(name, settings.domains[name], settings, records)
         vocabulary = load_tokenizer(settings.tokenizer).vocabulary
@@ -118,9 +119,14 @@ def _survey(
 ) -> list[Chunk]:
     domain = settings.domains[name]
     parts = find_parts(name, domain, root)
+    together = [[part] for part in parts]
+    if domain.max_bytes is not None:
+        # What is read ends where the parts before it have filled the limit: one process reads all.
+        sides = ([part for part in parts if part.held_out is side] for side in (False, True))
+        together = [side for side in sides if side]
     jobs = [
-        SurveyJob(name, domain, settings.tokenizer, part, copies / f"{number:06d}")
-        for number, part in enumerate(parts)
+        SurveyJob(name, domain, settings.tokenizer, group, copies / f"{number:06d}")
+        for number, group in enumerate(together)
     ]
     size = sum(part.size for part in parts)
     logger.info("Preparing corpus domain %s", name)

@@ -212,15 +212,39 @@ def prepare_corpus(settings: CorpusSettings, folder: Path, root: Path | None = N
     return Corpus(settings, folder, folders, overlaps)
 
 
+def is_built(name: str, settings: CorpusSettings, folder: Path, root: Path) -> bool:
+    """Whether a domain's shards are there, made from its source as it is now.
+
+    Args:
+        name: Of the domain.
+        settings: Of the corpus.
+        folder: Where corpora are kept.
+        root: Where relative paths of sources start.
+    """
+    try:
+        recipe = _recipe(name, settings, root)
+    except CorpusError:  # its files are away
+        return False
+    return (folder / _folder_name(name, recipe)).is_dir()
+
+
 def _recipe(name: str, settings: CorpusSettings, root: Path) -> dict[str, Any]:
     """Everything that decides the tokens of a domain, JSON-able."""
     return {
         "version": RECIPE_VERSION,
         "tokenizer": stamps(root / settings.tokenizer, root),
         "corpus": settings.model_dump(mode="json", exclude={"domains", "workers"}),
-        "domain": settings.domains[name].model_dump(mode="json"),
+        "domain": _within(settings.domains[name].model_dump(mode="json"), root),
         "source": fingerprint(name, settings.domains[name], root),
     }
+
+
+def _within(domain: dict[str, Any], root: Path) -> dict[str, Any]:
+    """Settings of a domain with paths relative to `root`: Kedro makes some of them absolute."""
+    path = domain["path"]
+    if isinstance(path, str) and Path(path).is_relative_to(root):
+        path = Path(path).relative_to(root).as_posix()
+    return {**domain, "path": path}
 
 
 def _folder_name(name: str, recipe: dict[str, Any]) -> str:

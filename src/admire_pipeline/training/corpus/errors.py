@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from admire_pipeline.errors import UserError
 
+WHO_ASKS = "set HF_TOKEN, or `huggingface: {token: ...}` in conf/local/credentials.yml"
+"""How to show the Hugging Face Hub who is asking."""
+
+REACHABLE = (
+    "allowed: a dataset that can be reached (a private or gated one needs a token: "
+    f"{WHO_ASKS}), or a local folder"
+)
+"""The end of a message about a dataset that cannot be had."""
+
 
 class CorpusError(UserError):
     """A source or setting of the corpus is wrong; the message names key, value and what is allowed.

@@ -10,7 +10,7 @@ import io
 import json
 import lzma
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -87,18 +87,18 @@ def is_table(path: Path) -> bool:
     return _kind(path) in (*_LINES, *_PARQUET, ".json")
 
 
-def read_rows(part: FilePart, field: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_rows(part: FilePart, fields: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows of a part, each after the words that name its place.
 
     Args:
         part: Of a file for which `is_table` holds.
-        field: The field that is wanted; of Parquet files, only it is read if it is there.
+        fields: Those that are wanted; of Parquet files, only they are read if they are there.
 
     Raises:
         ValueError: If a row is no JSON object.
     """
     if _kind(part.path) in _PARQUET:
-        yield from _parquet_rows(part, field)
+        yield from _parquet_rows(part, fields)
         return
     with open_binary(part.path) as file:
         beginning = file.peek(64)[:64].removeprefix(codecs.BOM_UTF8)
@@ -131,20 +131,20 @@ def _lines(file: io.BufferedReader, part: FilePart) -> Iterator[bytes]:
         yield line
 
 
-def _parquet_rows(part: FilePart, field: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parquet_rows(part: FilePart, fields: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(part.path) as file:
-        fields = file.schema_arrow.names
-        if field not in fields:
-            yield "its schema", dict.fromkeys(fields)
+        names = file.schema_arrow.names
+        if not set(fields) <= set(names):
+            yield "its schema", dict.fromkeys(names)
             return
         groups = range(part.start, file.num_row_groups if part.stop is None else part.stop)
         number = 0
-        for batch in file.iter_batches(1024, row_groups=list(groups), columns=[field]):
-            for value in batch.column(0).to_pylist():
+        for batch in file.iter_batches(1024, row_groups=list(groups), columns=list(fields)):
+            for row in batch.to_pylist():
                 number += 1
-                yield f"row {number}", {field: value}
+                yield f"row {number}", row
 
 
 def read_text(part: FilePart, document: Literal["file", "line", "paragraph"]) -> Iterator[str]:

@@ -3,60 +3,103 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from admire_pipeline.errors import suggest
-from admire_pipeline.training.corpus.errors import CorpusError, one_line
+from admire_pipeline.training.corpus.errors import REACHABLE, CorpusError, one_line
 from admire_pipeline.training.corpus.files import PART_BYTES
 from admire_pipeline.training.corpus.settings import DomainSettings
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
 
 
-def load_parts(name: str, domain: DomainSettings, root: Path) -> list[Dataset]:
-    """The dataset's rows in parts, memory-mapped, with the one field that is wanted.
+def load_parts(
+    name: str, domain: DomainSettings, root: Path, held_out: bool = False
+) -> list[Dataset] | list[IterableDataset]:
+    """The dataset's rows in parts, memory-mapped, with the fields that are wanted.
+
+    Where the domain has `max_bytes`, a dataset of files is one part, read as it is downloaded.
 
     Args:
         name: Name of the domain.
         domain: Its settings; `huggingface` is set.
         root: Local dataset folders are looked up here.
+        held_out: The files of `validation` rather than those of `files`.
 
     Raises:
         CorpusError: If the dataset cannot be had, or has not the field.
     """
-    dataset = _load(name, domain, root)
+    import datasets
+
+    dataset = _load(name, domain, root, domain.validation if held_out else domain.files)
+    if isinstance(dataset, datasets.IterableDataset):
+        return [dataset]
     field = domain.messages or domain.text
-    if field not in dataset.column_names:
-        raise CorpusError(
-            f"corpus.domains.{name}.{'messages' if domain.messages else 'text'}: {field!r} is not "
-            f"a field of {domain.huggingface}; {suggest(field, dataset.column_names)}"
-        )
-    dataset = dataset.select_columns([field])
-    count = max(1, min(len(dataset), dataset.data.nbytes // PART_BYTES))
+    for key, wanted in [("messages" if domain.messages else "text", field)] + [
+        ("where", key) for key in domain.where
+    ]:
+        if wanted not in dataset.column_names:
+            raise CorpusError(
+                f"corpus.domains.{name}.{key}: {wanted!r} is not a field of {domain.huggingface}; "
+                f"{suggest(wanted, dataset.column_names)}"
+            )
+    dataset = dataset.select_columns([*dict.fromkeys([field, *domain.where])])
+    for key, value in domain.where.items():
+        dataset = _select(name, domain, dataset, key, value)
+    count = max(1, min(len(dataset), size_of(dataset) // PART_BYTES))
     return [dataset.shard(count, index, contiguous=True) for index in range(count)]
 
 
-def _load(name: str, domain: DomainSettings, root: Path) -> Dataset:
+def size_of(rows: Dataset | IterableDataset) -> int:
+    """About how many bytes the rows have; 0 of those that are not there yet."""
+    data = getattr(rows, "data", None)
+    # Rows that were selected share the table of all.
+    return 0 if data is None else data.nbytes * len(rows) // max(1, len(data))
+
+
+def _select(name: str, domain: DomainSettings, dataset: Dataset, key: str, value: Any) -> Dataset:
+    # All at once: a row at a time, the rows that are not wanted would be read whole.
+    values = dataset[key][:]
+    chosen = [index for index, found in enumerate(values) if found == value]
+    if not chosen:
+        known = sorted({str(found) for found in values})
+        raise CorpusError(
+            f"corpus.domains.{name}.where.{key}: {value!r} is in no row of {domain.huggingface}; "
+            f"{suggest(str(value), known[:30])}"
+        )
+    return dataset.select(chosen)
+
+
+def _load(
+    name: str, domain: DomainSettings, root: Path, files: str | list[str] | None
+) -> Dataset | IterableDataset:
     import datasets
 
     place = str(domain.huggingface)
     folder = root / place
     saved = any((folder / mark).exists() for mark in ("dataset_dict.json", "state.json"))
+    if saved and files is not None:
+        raise CorpusError(
+            f"corpus.domains.{name}.files: {place!r} was saved by datasets' save_to_disk; "
+            "allowed: no files, or a folder of JSON, Parquet or text files"
+        )
+    options: dict[str, Any] = {"split": domain.split, "revision": domain.revision}
+    if files is not None:
+        options["data_files"] = {domain.split: files}
+    if domain.max_bytes is not None:
+        options["streaming"] = True
     try:
         if saved:
             dataset = datasets.load_from_disk(str(folder))
         else:
             dataset = datasets.load_dataset(
-                str(folder) if folder.is_dir() else place,
-                domain.config,
-                split=domain.split,
-                revision=domain.revision,
+                str(folder) if folder.is_dir() else place, domain.config, **options
             )
     except Exception as error:  # the Hub, the network and dataset scripts fail in many ways
         raise CorpusError(
             f"corpus.domains.{name}.huggingface: cannot load {place!r}, split {domain.split!r} "
-            f"({one_line(error)}); allowed: a dataset that can be reached, or a local folder"
+            f"({one_line(error)}); {REACHABLE}"
         ) from error
     if isinstance(dataset, datasets.DatasetDict):
         if domain.split not in dataset:

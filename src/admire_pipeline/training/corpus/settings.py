@@ -38,6 +38,13 @@ class DomainSettings(_Settings):
     revision: str | None = None
     """Commit or tag of the Hugging Face dataset. Without one, changes on the Hub go unnoticed once
     the domain is built."""
+    files: str | list[str] | None = Field(default=None, min_length=1)
+    """File or globs within the Hugging Face dataset; only these are read. null: all."""
+    where: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Only rows whose fields have these values, of JSON, Parquet or a Hugging Face dataset."""
+    max_bytes: int | None = Field(default=None, gt=0)
+    """Read only so much of the source, in UTF-8 bytes of its documents, from its beginning (and as
+    much of `validation`); of a Hub dataset, no more is downloaded. null: all of it."""
     text: str = "text"
     """Field of a JSON or Parquet row that holds the document."""
     messages: str | None = None
@@ -49,8 +56,8 @@ class DomainSettings(_Settings):
     use: Literal["both", "train", "validation"] = "both"
     """`train`: nothing is held out; `validation`: evaluated, never trained on."""
     validation: str | list[str] | None = None
-    """File or globs with the validation documents, read like `path`; all of `path` then trains,
-    except near-duplicates of validation documents, which are dropped."""
+    """File or globs with the validation documents, read like `path`, or like `files`; all of these
+    then trains, except near-duplicates of validation documents, which are dropped."""
 
     @model_validator(mode="after")
     def _one_source(self) -> DomainSettings:
@@ -69,8 +76,17 @@ class DomainSettings(_Settings):
             raise ValueError(
                 f"embedded={self.embedded!r} is unknown; {suggest(self.embedded, EMBEDDED)}"
             )
-        if self.validation is not None and (self.path is None or self.use != "both"):
-            raise ValueError("validation is allowed only together with path and use: both")
+        if self.files is not None and self.huggingface is None:
+            raise ValueError("files is allowed only together with huggingface")
+        if self.where and self.embedded is not None:
+            raise ValueError("where is allowed only together with path or huggingface")
+        if self.validation is not None and (
+            (self.path is None and self.files is None) or self.use != "both"
+        ):
+            raise ValueError(
+                "validation is allowed only together with path, or with huggingface and files, and "
+                "use: both"
+            )
         return self
 
 

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import zstandard
 
+from admire_pipeline.errors import suggest
 from admire_pipeline.training.corpus import files
 from admire_pipeline.training.corpus.chat import Chat
 from admire_pipeline.training.corpus.embedded import EMBEDDED
-from admire_pipeline.training.corpus.errors import CorpusError, one_line
+from admire_pipeline.training.corpus.errors import REACHABLE, CorpusError, one_line
 from admire_pipeline.training.corpus.settings import DomainSettings
 from admire_pipeline.training.corpus.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
 
 _UNREADABLE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 """What damaged or foreign files raise; decoders of text, JSON and Parquet raise ValueErrors."""
@@ -35,7 +36,7 @@ class Part:
         size: About how many bytes it has.
     """
 
-    origin: str | files.FilePart | Dataset
+    origin: str | files.FilePart | Dataset | IterableDataset
     held_out: bool = False
     size: int = 0
 
@@ -79,9 +80,13 @@ def find_parts(name: str, domain: DomainSettings, root: Path) -> list[Part]:
             for path in _find(name, key, patterns, root)
             for part in files.split_file(path)
         ]
-    from admire_pipeline.training.corpus.hub import load_parts
+    from admire_pipeline.training.corpus.hub import load_parts, size_of
 
-    return [Part(rows, size=rows.data.nbytes) for rows in load_parts(name, domain, root)]
+    return [
+        Part(rows, held_out, size_of(rows))
+        for held_out in ([False, True] if domain.validation is not None else [False])
+        for rows in load_parts(name, domain, root, held_out)
+    ]
 
 
 def read_documents(
@@ -114,8 +119,10 @@ def read_documents(
                 f"{origin.path} ({one_line(error)}); allowed: UTF-8 text, JSON lines or Parquet"
             ) from error
     else:
-        for number, row in enumerate(origin, start=1):
+        for number, row in enumerate(_rows(name, domain, origin), start=1):
             place = f"{domain.huggingface}, row {number}"
+            if not _wanted(name, domain, row, place):
+                continue
             document = _document(name, domain, row, place, tokenizer)
             if _holds_text(document):
                 yield document
@@ -127,14 +134,43 @@ def _holds_text(document: str | Chat) -> bool:
     return bool(document.strip())
 
 
+def _rows(
+    name: str, domain: DomainSettings, rows: Dataset | IterableDataset
+) -> Iterator[dict[str, Any]]:
+    try:
+        yield from rows
+    except Exception as error:  # a dataset that is read while it is downloaded fails in many ways
+        raise CorpusError(
+            f"corpus.domains.{name}.huggingface: cannot read {domain.huggingface!r} "
+            f"({one_line(error)}); {REACHABLE}"
+        ) from error
+
+
 def _file_documents(
     name: str, domain: DomainSettings, part: files.FilePart, tokenizer: Tokenizer
 ) -> Iterator[str | Chat]:
     if not files.is_table(part.path):
+        if domain.where:
+            raise CorpusError(
+                f"corpus.domains.{name}.where: {part.path} is plain text; allowed: JSON or Parquet"
+            )
         yield from files.read_text(part, domain.document)
         return
-    for place, row in files.read_rows(part, domain.messages or domain.text):
-        yield _document(name, domain, row, f"{part.path}, {place}", tokenizer)
+    for row_place, row in files.read_rows(part, [domain.messages or domain.text, *domain.where]):
+        place = f"{part.path}, {row_place}"
+        if _wanted(name, domain, row, place):
+            yield _document(name, domain, row, place, tokenizer)
+
+
+def _wanted(name: str, domain: DomainSettings, row: Mapping[str, Any], place: str) -> bool:
+    """Whether a row has the values that the domain asks for."""
+    for field in domain.where:
+        if field not in row:
+            raise CorpusError(
+                f"corpus.domains.{name}.where: {field!r} is not a field of {place}; "
+                f"{suggest(field, map(str, row))}"
+            )
+    return all(row[field] == value for field, value in domain.where.items())
 
 
 def _document(

@@ -8,6 +8,7 @@ the domain is built.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,13 +27,13 @@ CHUNK_BYTES = 16_000_000
 
 @dataclass(frozen=True)
 class SurveyJob:
-    """One part of a source to be read.
+    """Parts of a source to be read, one after the other.
 
     Attributes:
         name: Name of the domain.
         domain: Its settings.
         tokenizer: Name of the tokenizer, which renders chats.
-        part: What to read.
+        parts: What to read; all of them hold validation documents only, or none does.
         target: Path of the chunks, without their number and suffix.
         chunk_bytes: Text of a chunk.
     """
@@ -40,7 +41,7 @@ class SurveyJob:
     name: str
     domain: DomainSettings
     tokenizer: str
-    part: Part
+    parts: Sequence[Part]
     target: Path
     chunk_bytes: int = CHUNK_BYTES
 
@@ -65,12 +66,12 @@ class Chunk:
 
 
 def copy_documents(job: SurveyJob) -> list[Chunk]:
-    """Copies the documents of a part.
+    """Copies the documents of some parts, as far as the domain's `max_bytes`.
 
     Raises:
-        CorpusError: If the part cannot be read.
+        CorpusError: If a part cannot be read.
     """
-    documents = read_documents(job.name, job.domain, job.part, load_tokenizer(job.tokenizer))
+    documents = _documents(job)
     chunks: list[Chunk] = []
     done = False
     while not done:
@@ -80,10 +81,9 @@ def copy_documents(job: SurveyJob) -> list[Chunk]:
         size = 0
         done = True
         with path.with_suffix(".text").open("wb") as file:
-            for document in documents:
-                if isinstance(document, Chat):
-                    spans.append(np.insert(document.byte_spans(), 0, len(lengths), axis=1))
-                text = _encode(document)
+            for text, learned in documents:
+                if learned is not None:
+                    spans.append(np.insert(learned, 0, len(lengths), axis=1))
                 file.write(text)
                 size += len(text)
                 lengths.append(len(text))
@@ -93,7 +93,7 @@ def copy_documents(job: SurveyJob) -> list[Chunk]:
         np.array(lengths, np.int64).tofile(path.with_suffix(".lengths"))
         if spans:
             np.concatenate(spans).tofile(path.with_suffix(".spans"))
-        chunks.append(Chunk(path, len(lengths), size, job.part.held_out))
+        chunks.append(Chunk(path, len(lengths), size, job.parts[0].held_out))
     return chunks
 
 
@@ -110,10 +110,20 @@ def describe_documents(chunk: Chunk) -> Chunk:
     return chunk
 
 
-def _encode(document: str | Chat) -> bytes:
-    # JSON may hold half of a surrogate pair, which no encoding takes.
-    text = document.text if isinstance(document, Chat) else document
-    return text.encode("utf-8", "replace")
+def _documents(job: SurveyJob) -> Iterator[tuple[bytes, np.ndarray | None]]:
+    """Text of each document, and what is learned of a chat (see `Chat.byte_spans`)."""
+    tokenizer, limit = load_tokenizer(job.tokenizer), job.domain.max_bytes
+    size = 0
+    for part in job.parts:
+        for document in read_documents(job.name, job.domain, part, tokenizer):
+            learned = document.byte_spans() if isinstance(document, Chat) else None
+            # JSON may hold half of a surrogate pair, which no encoding takes.
+            whole = document.text if isinstance(document, Chat) else document
+            text = whole.encode("utf-8", "replace")
+            yield text, learned
+            size += len(text)
+            if limit is not None and size >= limit:
+                return
 
 
 def _describe(text: bytes, held_out: bool) -> tuple[int, int, np.ndarray, bool, np.ndarray]:

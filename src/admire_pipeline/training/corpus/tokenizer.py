@@ -18,7 +18,7 @@ from admire_pipeline.training.corpus.chat import (
     plain_chat,
     templated_chat,
 )
-from admire_pipeline.training.corpus.errors import CorpusError, one_line
+from admire_pipeline.training.corpus.errors import WHO_ASKS, CorpusError, one_line
 
 BYTES = "byt5"
 """Name of the byte-level tokenizer."""
@@ -148,7 +148,8 @@ class HuggingFaceTokenizer:
         except Exception as error:
             raise CorpusError(
                 f"corpus.tokenizer: cannot load {name!r} ({one_line(error)}); allowed: {BYTES}, or "
-                "a folder or Hub name that transformers' AutoTokenizer loads"
+                "a folder or Hub name that transformers' AutoTokenizer loads (a private or gated "
+                f"one needs a token: {WHO_ASKS})"
             ) from error
         eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
         if eos is None:

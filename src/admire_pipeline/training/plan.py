@@ -1,0 +1,193 @@
+"""A campaign before it is run: what each fidelity is, and what it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from admire_pipeline.errors import UserError
+from admire_pipeline.training.available import Need, need_domain, need_model, need_tokenizer
+from admire_pipeline.training.cached import find_folder
+from admire_pipeline.training.corpus import CorpusSettings
+from admire_pipeline.training.corpus.errors import one_line
+from admire_pipeline.training.corpus.tokenizer import BYTES, ByteTokenizer
+from admire_pipeline.training.estimate import (
+    Memory,
+    Shape,
+    estimate_memory,
+    measure_shape,
+    read_sharding,
+)
+from admire_pipeline.training.models import known_config
+from admire_pipeline.training.settings import FidelitySettings, Ladder, LaunchSettings
+from admire_pipeline.training.work import (
+    Gpu,
+    Work,
+    checkpoint_bytes,
+    estimate_hours,
+    estimate_work,
+    model_bytes,
+)
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a trial of a fidelity takes.
+
+    Attributes:
+        shape: Of its model.
+        work: What is trained on.
+        memory: On each device.
+        hours: Of the training.
+        checkpoints: Bytes on disk while it is trained.
+        model: Bytes on disk of the finished model.
+    """
+
+    shape: Shape
+    work: Work
+    memory: Memory
+    hours: float
+    checkpoints: int
+    model: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a campaign takes.
+
+    Attributes:
+        gpu: That hours and memory are estimated for.
+        fidelities: By name, small to large.
+        estimates: By name; None where the model's shape is not known.
+        needs: Models, tokenizer, launch configs and domains.
+    """
+
+    gpu: Gpu
+    fidelities: dict[str, FidelitySettings]
+    estimates: dict[str, Estimate | None]
+    needs: list[Need]
+
+    @property
+    def missing(self) -> list[Need]:
+        """What is needed and not there."""
+        return [need for need in self.needs if not need.found]
+
+
+def make_plan(  # noqa: PLR0913 - a campaign's models and data, and what is asked about them
+    fidelities: Ladder,
+    corpus: CorpusSettings,
+    folder: Path,
+    root: Path,
+    gpu: Gpu,
+    example_tokens: int | None = None,
+) -> Plan:
+    """Plan a campaign by what is on this machine and in its config; no network, no compute.
+
+    Args:
+        fidelities: The ladder.
+        corpus: Of the campaign.
+        folder: Where the corpus' shards are kept.
+        root: Relative paths start here.
+        gpu: What trials are to run on.
+        example_tokens: Mean tokens of an example, where known.
+    """
+    needs = [need_model(name, f.model) for name, f in fidelities.root.items()]
+    needs += [_need_launch(name, f.launch, root) for name, f in fidelities.root.items()]
+    needs += [need_tokenizer(corpus, root)]
+    needs += [need_domain(name, corpus, folder, root) for name in corpus.domains]
+    vocabulary = _vocabulary(corpus.tokenizer, root)
+    return Plan(
+        gpu,
+        dict(fidelities.root),
+        {
+            name: _estimate(name, fidelity, vocabulary, root, gpu, example_tokens)
+            for name, fidelity in fidelities.root.items()
+        },
+        [need for need in needs if need is not None],
+    )
+
+
+def _estimate(  # noqa: PLR0913, PLR0917
+    name: str,
+    fidelity: FidelitySettings,
+    vocabulary: int | None,
+    root: Path,
+    gpu: Gpu,
+    example_tokens: int | None,
+) -> Estimate | None:
+    config = _config(name, fidelity, vocabulary)
+    if config is None:
+        return None
+    training = fidelity.training
+    shape = measure_shape(config, training.sequence_length, fidelity.model.lora)
+    work = estimate_work(shape, training, example_tokens)
+    launch = _launch_config(f"fidelities.{name}.launch.config", fidelity.launch, root)
+    sharding = read_sharding(launch, fidelity.launch.processes)
+    return Estimate(
+        shape,
+        work,
+        estimate_memory(shape, fidelity, sharding),
+        estimate_hours(work, fidelity, gpu),
+        checkpoint_bytes(shape, training),
+        model_bytes(shape),
+    )
+
+
+def _config(
+    name: str, fidelity: FidelitySettings, vocabulary: int | None
+) -> PretrainedConfig | None:
+    config = known_config(fidelity, f"fidelities.{name}")
+    if fidelity.model.config is not None and "vocab_size" not in fidelity.model.config:
+        if vocabulary is None or config is None:
+            return None
+        config.get_text_config().vocab_size = vocabulary
+    return config
+
+
+def _vocabulary(tokenizer: str, root: Path) -> int | None:
+    """Token ids of a tokenizer that is on this machine; None of another one."""
+    if tokenizer == BYTES:
+        return ByteTokenizer.vocabulary.size
+    from transformers import AutoTokenizer
+
+    folder = root / tokenizer if (root / tokenizer).is_dir() else find_folder(tokenizer, None)
+    if folder is None:
+        return None
+    try:
+        local = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception:  # no more than a part of it is there
+        return None
+    return max(len(local), max(local.get_vocab().values()) + 1)
+
+
+def _launch_config(key: str, launch: LaunchSettings, root: Path) -> dict[str, Any]:
+    """Accelerate's config file; empty where there is none.
+
+    Raises:
+        UserError: If it is no YAML mapping.
+    """
+    import yaml
+
+    path = root / (launch.config or "")
+    if launch.config is None or not path.is_file():
+        return {}
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(
+            f"{key}: cannot read {launch.config} ({one_line(error)}); allowed: a YAML file"
+        ) from error
+    if not isinstance(config, dict):
+        raise UserError(f"{key}: {launch.config} is no mapping; allowed: a config of accelerate")
+    return config
+
+
+def _need_launch(name: str, launch: LaunchSettings, root: Path) -> Need | None:
+    if launch.config is None:
+        return None
+    found = (root / launch.config).is_file()
+    return Need(f"launch of {name}", launch.config, "", launch.config, found)
