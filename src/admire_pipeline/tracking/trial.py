@@ -63,6 +63,7 @@ class Trial:
         score_standard_error: Of the score; None where it is not known.
         metrics: Each evaluation metric, in its own direction.
         metric_errors: Standard error of each metric, where it is known.
+        seconds: Of training and evaluation, interruptions left out; None unless observed.
     """
 
     run_id: str
@@ -79,6 +80,7 @@ class Trial:
     score_standard_error: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     metric_errors: Mapping[str, float] = field(default_factory=dict)
+    seconds: float | None = None
 
     def to_json(self) -> str:
         """The trial as indented JSON; floats read back bit for bit."""

@@ -10,9 +10,11 @@ from admire_pipeline.optimizer import propose
 from admire_pipeline.pipelines.search import (
     SearchSettings,
     campaign_space,
+    current_costs,
     mixture_by_domain,
     spent,
     tabulate_trials,
+    with_costs,
 )
 from admire_pipeline.pipelines.warm_start import add_warm_start
 from admire_pipeline.tracking import CampaignSettings, Trial, TrialDraft
@@ -58,6 +60,7 @@ def propose_trial(  # noqa: PLR0913, PLR0917
             f"campaign {campaign.name!r}: its budget is spent ({paid:.2f} of "
             f"{campaign.budget:.2f}); raise campaign.budget to go on"
         )
+    space = with_costs(space, current_costs(campaign, fidelities, trials))
     known = add_warm_start(warm_start, table)
     proposal = propose(space, known, search.build_policy(), campaign.seed)
     logger.info(
