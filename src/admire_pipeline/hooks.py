@@ -45,6 +45,7 @@ class CampaignHooks:
         from admire_pipeline.tracking.store import CampaignStore
 
         self._store = self._benchmarks = None
+        _take_in_token(context.config_loader)
         asked_for = set(pipelines_asked_for())
         if asked_for == {BENCHMARK}:
             try:
@@ -167,3 +168,28 @@ class CampaignHooks:
         # OSError: a full disk or a lost share; the last checkpoint is as good as before.
         blameless = (KeyboardInterrupt, UserError, MlflowException, RequestException, OSError)
         return all(find_cause(error, kind) is None for kind in blameless)
+
+
+def _take_in_token(loader: Any) -> None:
+    """Mask the logs, and take the Hub's token from `conf/local` or the environment's folder."""
+    from admire_pipeline.credentials import export_token, mask_logs
+
+    mask_logs()
+    # Kedro itself reads `conf/local`, the one folder that git ignores, only without `--env`.
+    local = type(loader)(loader.conf_source, env="local", base_env=loader.base_env)
+    export_token(_read_credentials(local) | _read_credentials(loader))
+
+
+def _read_credentials(loader: Any) -> dict[str, Any]:
+    from kedro.config import MissingConfigException
+
+    try:
+        return dict(loader["credentials"])
+    except MissingConfigException:
+        return {}
+    except Exception as error:
+        # Without the cause: a parser may quote the line that it does not understand.
+        raise UserError(
+            f"credentials: cannot be read ({type(error).__name__}); "
+            "allowed: YAML such as huggingface: {token: <text>}"
+        ) from None
