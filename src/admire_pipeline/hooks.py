@@ -23,6 +23,9 @@ CORPUS = "corpus"
 BENCHMARK_STORE = "benchmark_store"
 """Catalog entry of where benchmarks are logged."""
 
+FIDELITIES = "params:fidelities"
+"""Catalog entry of the ladder."""
+
 BENCHMARK = "benchmark"
 """Pipeline that has no campaign: it needs no corpus, and no trial is opened or touched."""
 
@@ -99,8 +102,8 @@ class CampaignHooks:
                 dataset.look_in(self._store.project)
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
-        """Reach the tracking server before any compute is spent."""
+    def before_pipeline_run(self, run_params: dict[str, Any], catalog: Any) -> None:
+        """Reach the tracking server before any compute is spent, and settle what is trained."""
         runner = run_params["runner"]
         if any(name in str(runner) for name in ("ParallelRunner", "ThreadRunner")):
             raise UserError(
@@ -111,9 +114,20 @@ class CampaignHooks:
             self._benchmarks.connect()
             return
         _ = self._store.client
+        self._pin_models(catalog)
         self._name = self._store.settings.name
         self._mark = time.monotonic()
         self._seconds = {}
+
+    def _pin_models(self, catalog: Any) -> None:
+        """From here on every stage sees each Hub checkpoint at one commit."""
+        from admire_pipeline.tracking import TrialStatus
+        from admire_pipeline.training.provenance import follow_hub, pin_models
+
+        if not follow_hub(fidelities := catalog.load(FIDELITIES)):
+            return
+        trials = (t for t in self._store.trials() if t.status is not TrialStatus.FAILED)
+        catalog.save(FIDELITIES, pin_models(fidelities, [t.provenance for t in trials]))
 
     @hook_impl
     def after_dataset_saved(self, node: Node) -> None:

@@ -21,6 +21,8 @@ EVAL = "eval."
 EVAL_ERROR = "eval_standard_error."
 TAG_LIMIT = 8000
 """Characters that MLflow keeps of a tag."""
+PROVENANCE = ("model.", "data.revision.")
+"""How the parameters begin that say what a trial is made from."""
 PAGE = 1000
 SECONDS = ("training_seconds", "evaluation_seconds")
 """Metrics that make up the time of a trial."""
@@ -75,6 +77,7 @@ def read_trial(run: Run) -> Trial:
         metrics=_named(metrics, EVAL),
         metric_errors=_named(metrics, EVAL_ERROR),
         seconds=_seconds(metrics) if observed else None,
+        provenance={k: v for k, v in run.data.params.items() if k.startswith(PROVENANCE)},
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from admire_pipeline.errors import CampaignOver
@@ -20,6 +21,7 @@ from admire_pipeline.pipelines.warm_start import add_warm_start
 from admire_pipeline.tracking import CampaignSettings, Trial, TrialDraft
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.objective import ObjectiveSettings
+from admire_pipeline.training.provenance import provenance
 from admire_pipeline.training.requirements import check_requirements
 from admire_pipeline.training.settings import EvaluationSettings, Ladder
 
@@ -54,7 +56,8 @@ def propose_trial(  # noqa: PLR0913, PLR0917
     space = campaign_space(corpus, search, fidelities, evaluation, objective)
     table = tabulate_trials(trials, space, recipes)
     if interrupted is not None:
-        return interrupted
+        origin = provenance(corpus, fidelities[interrupted.fidelity])
+        return replace(interrupted, provenance=origin | dict(interrupted.provenance))
     if (paid := spent(trials)) >= campaign.budget:
         raise CampaignOver(
             f"campaign {campaign.name!r}: its budget is spent ({paid:.2f} of "
@@ -80,4 +83,5 @@ def propose_trial(  # noqa: PLR0913, PLR0917
         based_on=proposal.based_on,
         campaign_seed=campaign.seed,
         recipe=recipes[proposal.fidelity],
+        provenance=provenance(corpus, fidelities[proposal.fidelity]),
     )
