@@ -87,15 +87,17 @@ def test_a_domain_stays_at_the_commit_it_was_built_from(tmp_path):
     served = Hub()
     rows = [{"text": text} for text in TEXTS]
     first = served.push("datasets", "team/data", {"train.jsonl": _lines(rows)})
+    # Pushed between its resolution and its download.
+    served.late = [("datasets", "team/data", {"train.jsonl": _lines(rows[:20])})]
     with served.serving():
         built = _prepare(tmp_path, served.endpoint)
-        served.push("datasets", "team/data", {"train.jsonl": _lines(rows[:20])})
         again = _prepare(tmp_path, served.endpoint)
         pinned = _prepare(tmp_path, served.endpoint, revision=first)
     warning = "corpus.domains.a.revision: not pinned; team/data is taken at its commit of now, set"
     assert built.stdout.split() == again.stdout.split() == pinned.stdout.split()
     assert built.stdout.split()[0] == first and built.stdout.split()[1] == "None"
     assert built.stderr.count(f"{warning} revision: {first} to keep it") == 1
+    assert {commit for _, _, commit, _ in served.loaded} == {first} and not served.late
     assert "not pinned" not in again.stderr + pinned.stderr
 
 
