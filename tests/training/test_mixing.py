@@ -11,18 +11,14 @@ from hypothesis import strategies as st
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.training.corpus import Corpus
-from admire_pipeline.training.mixing import (
-    MixingPlan,
-    MixtureDataset,
-    plan_mixture,
-    sample_texts,
-)
+from admire_pipeline.training.dataset import MixtureDataset, sample_texts
+from admire_pipeline.training.mixing import MixingPlan, plan_mixture
 
 LENGTH = 64
 
 
 def all_tokens(dataset: MixtureDataset) -> bytes:
-    return b"".join(dataset.tokens(index).tobytes() for index in range(len(dataset)))
+    return b"".join(dataset.piece(index)[0].tobytes() for index in range(len(dataset)))
 
 
 @settings(max_examples=50, deadline=None)
@@ -33,7 +29,7 @@ def test_plan_is_exact(corpus: Corpus, weight: float, sequences: int) -> None:
     assert sum(entry.tokens for entry in plan.domains) == plan.tokens == sequences * LENGTH
     for entry in plan.domains:
         assert abs(entry.tokens - mixture[entry.domain] * plan.tokens) < LENGTH
-        assert entry.epochs == pytest.approx(entry.sequences / entry.available)
+        assert entry.epochs == pytest.approx(entry.draws / entry.available)
 
 
 def test_same_seed_same_tokens_byte_for_byte(corpus: Corpus) -> None:
@@ -72,7 +68,7 @@ def test_sequences_come_from_their_domain(corpus: Corpus) -> None:
     plan = plan_mixture({"letters": 0.5, "numbers": 0.5}, 20, LENGTH, corpus, seed=1)
     dataset = MixtureDataset(plan, corpus)
     for index, domain in enumerate(dataset.draw.domain):
-        text = set(corpus.decode(dataset.tokens(index))) - set(" \n</s>")
+        text = set(corpus.decode(dataset.piece(index)[0])) - set(" \n</s>")
         assert text <= set("abcdefgh" if domain == 0 else "0123456789")
 
 

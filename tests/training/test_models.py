@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoTokenizer, ByT5Tokenizer
+from transformers import AutoConfig, AutoTokenizer, ByT5Tokenizer, LlamaForCausalLM
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.models import build_model, check_model, check_vocabulary
 from admire_pipeline.training.pretrained import checkpoint_identity
+from admire_pipeline.training.run import load_model
 from admire_pipeline.training.settings import FidelitySettings, ModelSettings
 
 
@@ -73,7 +74,7 @@ BERT = {
     "config",
     [
         LLAMA,
-        {**LLAMA, "rope_theta": 10000.0, "attn_implementation": "eager"},
+        {**LLAMA, "rope_theta": 10000.0},
         {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2},
         {"model_type": "gpt2", "hidden_size": 16, "n_layer": 1, "n_head": 2},
         {**BERT, "is_decoder": True},
@@ -86,6 +87,7 @@ def test_good_config_passes(config: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"attn_implementation": "eager"}, "'eager' is not taken here; allowed: as `attention`"),
         ({"num_hiden_layers": 1}, "unknown 'num_hiden_layers'; did you mean 'num_hidden_layers'?"),
         ({"hidden_size": "x"}, "not a config of 'llama'|no model can be built"),
         ({"hidden_size": -1}, "not a config of 'llama'|no model can be built"),
@@ -169,3 +171,66 @@ def test_identity_of_a_checkpoint_follows_its_weights(corpus: Corpus, tmp_path: 
     assert checkpoint_identity(settings) == before
     build_model(ModelSettings(config=LLAMA), corpus, 64, seed=2).save_pretrained(tmp_path)
     assert checkpoint_identity(settings) != before
+
+
+@pytest.mark.parametrize("kind", ["config", "checkpoint"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_attention_is_the_one_asked_for(
+    corpus: Corpus, tmp_path: Path, kind: str, attention: str
+) -> None:
+    origin = {"config": LLAMA} if kind == "config" else saved(corpus, tmp_path).model_dump()
+    settings = ModelSettings.model_validate({**origin, "attention": attention})
+    check_model(fidelity(**settings.model_dump()), "fidelities.x")
+    assert build_model(settings, corpus, 64, seed=1).config._attn_implementation == attention
+
+
+@pytest.mark.parametrize(("version", "package"), [(2, "flash-attn"), (3, "flash-attn-3")])
+def test_attention_whose_package_is_missing(version: int, package: str) -> None:
+    name = f"flash_attention_{version}"
+    with pytest.raises(UserError, match=rf"^fidelities\.x\.model\.attention: '{name}'") as caught:
+        check_model(fidelity(config=LLAMA, attention=name), "fidelities.x")
+    assert str(caught.value).endswith(
+        f"allowed: sdpa, eager, or with the package {package} on a GPU"
+    )
+
+
+def with_training(**changes: Any) -> FidelitySettings:
+    plain = fidelity(config=LLAMA)
+    return plain.model_copy(update={"training": plain.training.model_copy(update=changes)})
+
+
+def test_liger_without_its_package_or_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for there, lacks in ((False, "the package liger-kernel"), (True, "a GPU")):
+        monkeypatch.setattr(
+            "transformers.utils.is_liger_kernel_available", lambda there=there: there
+        )
+        with pytest.raises(
+            UserError, match=rf"^fidelities\.x\.training\.liger: true needs {lacks}"
+        ):
+            check_model(with_training(liger=True), "fidelities.x")
+
+
+def test_model_that_cannot_recompute_its_activations(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_model(with_training(gradient_checkpointing=True), "fidelities.x")
+    monkeypatch.setattr(LlamaForCausalLM, "supports_gradient_checkpointing", False)
+    with pytest.raises(UserError, match=r"x\.training\.gradient_checkpointing: 'llama' cannot"):
+        check_model(with_training(gradient_checkpointing=True), "fidelities.x")
+    check_model(with_training(), "fidelities.x")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_finished_model_is_evaluated_in_the_dtype_it_was_saved_in(
+    corpus: Corpus, model_settings: ModelSettings, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    build_model(model_settings, corpus, 64, seed=1).to(dtype).save_pretrained(tmp_path)
+    assert load_model(tmp_path).lm_head.weight.dtype == dtype
+
+
+def test_weights_that_are_gone(
+    corpus: Corpus, model_settings: ModelSettings, tmp_path: Path
+) -> None:
+    build_model(model_settings, corpus, 64, seed=1).save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"the trial's weights are not there.*; allowed: "):
+        load_model(tmp_path)

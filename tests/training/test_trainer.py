@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 
 from admire_pipeline.errors import TrialError
 from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.dataset import MixtureDataset
 from admire_pipeline.training.evaluation import evaluate_domains, mean_bits_per_byte
-from admire_pipeline.training.mixing import MixtureDataset, plan_mixture
+from admire_pipeline.training.mixing import plan_mixture
 from admire_pipeline.training.models import build_model
 from admire_pipeline.training.settings import ModelSettings, TrainingSettings
 from admire_pipeline.training.trainer import TrainingRun, train_model
@@ -188,6 +189,24 @@ def test_gradient_accumulation_is_one_larger_batch(
     split, _ = train(corpus, model_settings, halves, tmp_path / "split", Recorder())
     # The same sums in another order, 13 AdamW steps of float32 apart.
     assert torch.allclose(weights(whole), weights(split), atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2 with dropout"])
+def test_recomputed_activations_are_the_same(
+    corpus: Corpus,
+    model_settings: ModelSettings,
+    recipe: TrainingSettings,
+    tmp_path: Path,
+    kind: str,
+) -> None:
+    if kind != "llama":
+        model_settings = GPT2
+    plain, _ = train(corpus, model_settings, recipe, tmp_path / "plain", first := Recorder())
+    recipe = recipe.model_copy(update={"gradient_checkpointing": True})
+    again, _ = train(corpus, model_settings, recipe, tmp_path / "again", second := Recorder())
+    assert again.is_activation_checkpointing and not plain.is_activation_checkpointing
+    assert second.losses() == pytest.approx(first.losses(), rel=1e-6)
+    torch.testing.assert_close(weights(again), weights(plain), atol=1e-6, rtol=0)
 
 
 def test_divergence_fails_the_trial(

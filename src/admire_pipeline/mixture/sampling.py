@@ -1,4 +1,4 @@
-"""Which sequences of each domain a trial trains on, and in which order."""
+"""Which sequences or examples of each domain a trial trains on, and in which order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Draw:
-    """The training sequences of a trial, in training order.
+    """The training sequences (or examples, alike) of a trial, in training order.
 
     Attributes:
         domain: ``n`` int16 domain indices.

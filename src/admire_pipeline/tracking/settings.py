@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\- ]*$"
 """What MLflow takes in experiment and parameter names on every backend, without path characters."""
@@ -35,3 +36,20 @@ class CampaignSettings(BaseModel):
     a trial of this machine does as soon as its process is gone."""
     server_timeout: float = Field(default=10.0, gt=0, le=3600)
     """Seconds a step waits for the tracking server before it gives up, before any compute."""
+    keep_weights: str = "all"
+    """Which finished trials keep the weights of their model on this machine: all, none, or best-<k>
+    for the k best at the target. Failed ones keep theirs, and their checkpoints, only with all."""
+
+    @field_validator("keep_weights")
+    @classmethod
+    def _known_policy(cls, keep: str) -> str:
+        if not re.fullmatch(r"all|none|best-[1-9][0-9]*", keep):
+            raise ValueError(f"{keep!r} is not allowed; allowed: all, none, or best-<k>: best-3")
+        return keep
+
+    @property
+    def models_kept(self) -> int | None:
+        """How many trials at the target keep their weights; None: every trial does."""
+        if self.keep_weights == "all":
+            return None
+        return 0 if self.keep_weights == "none" else int(self.keep_weights.removeprefix("best-"))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from admire_pipeline.training.dataset import IGNORED
 from admire_pipeline.training.device import has_bf16
 from admire_pipeline.training.objective import Metric
 
@@ -27,8 +28,9 @@ def evaluate_domains(
     """Bits per byte of `model` on every validation domain.
 
     Every token of a passage is predicted once, from at most `sequence_length` tokens before it in
-    its window; the first one from the end-of-text token. Bits per byte do not depend on the
-    tokenizer, so models with different vocabularies compare.
+    its window; the first one from the end-of-text token. Of chats, only what the assistant says
+    counts. Bits per byte do not depend on the tokenizer, so models with different vocabularies
+    compare.
 
     Args:
         model: A causal language model.
@@ -67,12 +69,11 @@ def passage_losses(  # noqa: PLR0913 - the window is the caller's to choose
     import torch
     from torch.nn.functional import cross_entropy
 
-    windows: list[tuple[int, np.ndarray]] = []
-    for passage in range(count):
-        start, end = shard.offsets[passage : passage + 2]
-        tokens = np.concatenate([[eos_token_id], np.asarray(shard.tokens[start:end], np.int64)])
-        for begin in range(0, len(tokens) - 1, sequence_length):
-            windows.append((passage, tokens[begin : begin + sequence_length + 1]))
+    windows = [
+        (passage, *window)
+        for passage in range(count)
+        for window in _windows(shard, passage, eos_token_id, sequence_length)
+    ]
     # Windows of like length share a batch, so that little is padded.
     windows.sort(key=lambda window: len(window[1]), reverse=True)
     losses = np.zeros(count)
@@ -86,11 +87,11 @@ def passage_losses(  # noqa: PLR0913 - the window is the caller's to choose
         for begin in range(0, len(windows), batch_size):
             batch = windows[begin : begin + batch_size]
             longest = len(batch[0][1])
-            inputs = torch.zeros((len(batch), longest - 1), dtype=torch.long)
-            targets = torch.full((len(batch), longest - 1), -100, dtype=torch.long)
-            for row, (_, tokens) in enumerate(batch):
-                inputs[row, : len(tokens) - 1] = torch.from_numpy(tokens[:-1])
-                targets[row, : len(tokens) - 1] = torch.from_numpy(tokens[1:])
+            inputs = torch.zeros((len(batch), longest), dtype=torch.long)
+            targets = torch.full((len(batch), longest), IGNORED, dtype=torch.long)
+            for row, (_, given, wanted) in enumerate(batch):
+                inputs[row, : len(given)] = torch.from_numpy(given)
+                targets[row, : len(wanted)] = torch.from_numpy(wanted)
             # Padding stands on the right, where causal attention never looks back at it.
             logits = model(input_ids=inputs.to(device), use_cache=False).logits
             # A window at a time: a float32 copy of all logits can be larger than the model.
@@ -98,10 +99,28 @@ def passage_losses(  # noqa: PLR0913 - the window is the caller's to choose
                 cross_entropy(row.float(), target, reduction="sum")
                 for row, target in zip(logits, targets.to(device), strict=True)
             ]
-            passages = [passage for passage, _ in batch]
+            passages = [passage for passage, *_ in batch]
             np.add.at(losses, passages, torch.stack(nats).cpu().double().numpy())
     model.train(training)
     return losses
+
+
+def _windows(
+    shard: ValidationShard, passage: int, eos_token_id: int, length: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Inputs and targets of a passage's windows, of at most `length` tokens, int64."""
+    start, end = shard.offsets[passage : passage + 2]
+    tokens = np.asarray(shard.tokens[start:end], np.int64)
+    if shard.loss_mask is None:
+        inputs, targets = np.append(eos_token_id, tokens[:-1]), tokens
+    else:
+        # A chat begins as its template has it, without an end-of-text token before it.
+        learned = np.asarray(shard.loss_mask[start:end], bool)
+        inputs, targets = tokens[:-1], np.where(learned, tokens, IGNORED)[1:]
+    for begin in range(0, len(inputs), length):
+        window = slice(begin, begin + length)
+        if (targets[window] != IGNORED).any():
+            yield inputs[window], targets[window]
 
 
 def bits_per_byte(nats: np.ndarray, size: np.ndarray, document: np.ndarray) -> tuple[float, float]:

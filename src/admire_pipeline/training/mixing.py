@@ -1,11 +1,11 @@
-"""Mixing: from weights and a token budget to the exact sequences a model is trained on.
+"""Mixing: from weights and a budget to the exact data that a model is trained on.
 
 Nothing is copied: a mixture is an index over the corpus' memory-mapped shards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,51 @@ import numpy as np
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.mixture import Draw, allocate, draw_sequences
+from admire_pipeline.training.settings import Unit
 
 if TYPE_CHECKING:
     from admire_pipeline.training.corpus import Corpus
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What may be drawn of a domain: sequences of one length, or examples.
+
+    Attributes:
+        tokens: Of the domain, memory-mapped.
+        loss_mask: Which of them are learned from; None: all.
+        begins: First token of each piece, `n`, int64.
+        ends: Last token + 1 of each piece, `n`, int64.
+    """
+
+    tokens: np.ndarray
+    loss_mask: np.ndarray | None
+    begins: np.ndarray
+    ends: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens of a piece, int64, and which of them are learned from, bool."""
+        piece = slice(int(self.begins[index]), int(self.ends[index]))
+        tokens = np.asarray(self.tokens[piece], np.int64)
+        if self.loss_mask is None:
+            return tokens, np.ones(len(tokens), bool)
+        return tokens, np.asarray(self.loss_mask[piece], bool)
+
+
+def find_pieces(corpus: Corpus, domain: str, unit: Unit, length: int) -> Pieces:
+    """The pieces of a domain; a sequence has `length` tokens, an example at most that."""
+    if unit == "tokens":
+        begins = corpus.sequences(domain, length) * length
+        ends = begins + length
+    else:
+        usable = corpus.examples(domain, length)
+        offsets = corpus.train_documents(domain)
+        begins = offsets[usable]
+        ends = np.minimum(offsets[usable + 1], begins + length)
+    return Pieces(corpus.train_tokens(domain), corpus.train_mask(domain), begins, ends)
 
 
 @dataclass(frozen=True)
@@ -24,17 +66,17 @@ class DomainPlan:
 
     Attributes:
         domain: Its name.
-        weight: Asked share of the training tokens.
-        tokens: Planned training tokens, whole sequences.
-        sequences: Planned training sequences.
-        available: Sequences the domain has.
+        weight: Asked share of the budget.
+        tokens: Planned training tokens.
+        draws: Planned training sequences, or examples.
+        available: Sequences, or examples, that the domain has.
         epochs: How often the domain is passed through; above 1, text is repeated.
     """
 
     domain: str
     weight: float
     tokens: int
-    sequences: int
+    draws: int
     available: int
     epochs: float
 
@@ -44,7 +86,8 @@ class MixingPlan:
     """An exact, reproducible plan of the training data of one trial.
 
     Attributes:
-        seed: Orders the sequences; same plan and corpus, same tokens, byte for byte.
+        seed: Orders the data; same plan and corpus, same tokens, byte for byte.
+        unit: What weights are shares of: `tokens` (in sequences) or `examples`.
         sequence_length: Tokens in a sequence.
         tokens: Training tokens in all, the sum over domains.
         corpus: Hash of the corpus the plan was made for.
@@ -52,6 +95,7 @@ class MixingPlan:
     """
 
     seed: int
+    unit: Unit
     sequence_length: int
     tokens: int
     corpus: str
@@ -67,22 +111,36 @@ class MixingPlan:
         domains = tuple(DomainPlan(**entry) for entry in plan["domains"])
         return cls(**{**plan, "domains": domains})
 
+    def draw(self) -> Draw:
+        """Which piece of which domain comes when."""
+        return draw_sequences(
+            np.array([entry.draws for entry in self.domains]),
+            np.array([entry.available for entry in self.domains]),
+            self.seed,
+        )
 
-def plan_mixture(
-    mixture: Mapping[str, float], sequences: int, sequence_length: int, corpus: Corpus, seed: int
+
+def plan_mixture(  # noqa: PLR0913, PLR0917
+    mixture: Mapping[str, float],
+    draws: int,
+    sequence_length: int,
+    corpus: Corpus,
+    seed: int,
+    unit: Unit = "tokens",
 ) -> MixingPlan:
-    """Allot `sequences` training sequences to the domains by largest remainder.
+    """Allot training sequences, or examples, to the domains by largest remainder.
 
     Args:
-        mixture: Share of the training tokens per domain, sum 1.
-        sequences: Training sequences in all.
-        sequence_length: Tokens in a sequence.
-        corpus: Where the sequences come from.
+        mixture: Share of the budget per domain, sum 1.
+        draws: Training sequences, or examples, in all.
+        sequence_length: Tokens in a sequence, and of an example at most.
+        corpus: Where they come from.
         seed: Of the order.
+        unit: What is allotted.
 
     Raises:
         UserError: If the mixture is over other domains than the corpus, or a domain with weight has
-            not a single whole sequence.
+            nothing to draw.
     """
     if set(mixture) != set(corpus.domains):
         raise UserError(
@@ -90,105 +148,34 @@ def plan_mixture(
             f"{sorted(mixture)}; allowed: the same, or a new campaign.name"
         )
     weights = np.array([mixture[domain] for domain in corpus.domains])
-    counts = allocate(weights, sequences)
-    available = [len(corpus.sequences(domain, sequence_length)) for domain in corpus.domains]
-    for domain, count, there in zip(corpus.domains, counts, available, strict=True):
-        if count and not there:
+    counts = allocate(weights, draws)
+    pieces = [find_pieces(corpus, domain, unit, sequence_length) for domain in corpus.domains]
+    for domain, count, there in zip(corpus.domains, counts, pieces, strict=True):
+        if count and not len(there):
+            what = "sequence of" if unit == "tokens" else "example with an answer within"
             raise UserError(
-                f"corpus.domains.{domain}: has no sequence of {sequence_length} tokens to train "
-                "on; allowed: more text, or a shorter sequence_length"
+                f"corpus.domains.{domain}: has no {what} {sequence_length} tokens to train "
+                "on; allowed: more text, or another sequence_length"
             )
-    plans = tuple(
-        DomainPlan(
-            domain=domain,
-            weight=float(weight),
-            tokens=int(count) * sequence_length,
-            sequences=int(count),
-            available=int(there),
-            epochs=float(count / there) if there else 0.0,
+    draw = draw_sequences(counts, np.array([len(there) for there in pieces]), seed)
+    plans = []
+    for number, (domain, there) in enumerate(zip(corpus.domains, pieces, strict=True)):
+        drawn = draw.sequence[draw.domain == number]
+        plans.append(
+            DomainPlan(
+                domain=domain,
+                weight=float(weights[number]),
+                tokens=int((there.ends[drawn] - there.begins[drawn]).sum()),
+                draws=len(drawn),
+                available=len(there),
+                epochs=float(draw.epochs[number]),
+            )
         )
-        for domain, weight, count, there in zip(
-            corpus.domains, weights, counts, available, strict=True
-        )
-    )
     return MixingPlan(
         seed=seed,
+        unit=unit,
         sequence_length=sequence_length,
-        tokens=sequences * sequence_length,
+        tokens=sum(plan.tokens for plan in plans),
         corpus=corpus.manifest["hash"],
-        domains=plans,
+        domains=tuple(plans),
     )
-
-
-class MixtureDataset:
-    """The planned sequences, in training order, read from the shards when asked for.
-
-    A map-style torch dataset: item `i` depends on the plan alone, so the order of the data is the
-    same for any number of loader workers.
-
-    Args:
-        plan: What to train on.
-        corpus: The shards.
-
-    Raises:
-        UserError: If the corpus is not the one that the plan was made for.
-    """
-
-    def __init__(self, plan: MixingPlan, corpus: Corpus) -> None:
-        if plan.corpus != corpus.manifest["hash"]:
-            raise UserError(
-                f"corpus: its text has changed (hash {corpus.manifest['hash'][:12]}) since the "
-                f"trial was planned ({plan.corpus[:12]}); allowed: the same text, or a new "
-                "campaign.name"
-            )
-        self.plan = plan
-        self._length = plan.sequence_length
-        self._shards = [corpus.train_tokens(entry.domain) for entry in plan.domains]
-        self._usable = [corpus.sequences(entry.domain, self._length) for entry in plan.domains]
-        self.draw: Draw = draw_sequences(
-            np.array([entry.sequences for entry in plan.domains]),
-            np.array([entry.available for entry in plan.domains]),
-            plan.seed,
-        )
-
-    def __len__(self) -> int:
-        return len(self.draw.domain)
-
-    def tokens(self, index: int) -> np.ndarray:
-        """Tokens of one sequence, `sequence_length`, int64."""
-        domain = self.draw.domain[index]
-        start = int(self._usable[domain][self.draw.sequence[index]]) * self._length
-        return np.asarray(self._shards[domain][start : start + self._length], dtype=np.int64)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.__getitems__([index])
-
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
-        """A batch, `len(indices) x sequence_length`; the model itself shifts the labels."""
-        import torch
-
-        batch = torch.from_numpy(np.stack([self.tokens(index) for index in indices]))
-        return {"input_ids": batch, "labels": batch}
-
-
-def sample_texts(plan: MixingPlan, corpus: Corpus, samples: int, characters: int) -> str:
-    """The beginning of some training sequences of each domain, for a person to read.
-
-    Args:
-        plan: What is trained on.
-        corpus: The shards.
-        samples: Sequences shown per domain.
-        characters: Length to which each is cut.
-    """
-    dataset = MixtureDataset(plan, corpus)
-    parts = []
-    for number, entry in enumerate(plan.domains):
-        parts.append(
-            f"=== {entry.domain}: {entry.tokens} tokens, {entry.epochs:.2f} epochs, "
-            f"weight {entry.weight:.4f}\n"
-        )
-        for index in np.flatnonzero(dataset.draw.domain == number)[:samples]:
-            parts.append(
-                f"--- sequence {index}\n{corpus.decode(dataset.tokens(index))[:characters]}\n"
-            )
-    return "\n".join(parts)

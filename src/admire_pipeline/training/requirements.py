@@ -4,32 +4,29 @@ from __future__ import annotations
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.mixing import find_pieces
 from admire_pipeline.training.models import check_vocabulary
-from admire_pipeline.training.settings import EvaluationSettings, Ladder
+from admire_pipeline.training.settings import EvaluationSettings, Ladder, TrainingSettings
 
 
 def check_requirements(corpus: Corpus, fidelities: Ladder, evaluation: EvaluationSettings) -> None:
     """Check that models and text fit each other.
 
-    Every model takes every token; every domain fills a training sequence and a batch of validation
-    windows at each fidelity.
+    Every model takes every token. At each fidelity, every domain fills a training sequence and a
+    batch of validation windows; where examples are counted, it has one.
 
     Raises:
         UserError: Naming the fidelity or the domain, what it has and what is needed.
     """
     for name, fidelity in fidelities.root.items():
         check_vocabulary(fidelity, corpus, f"fidelities.{name}")
-    longest = max(f.training.sequence_length for f in fidelities.root.values())
-    for domain in corpus.domains:
-        if not len(corpus.sequences(domain, longest)):
-            found = corpus.manifest["domains"][domain]
-            raise UserError(
-                f"corpus.domains.{domain}: has {found['tokens']} training tokens, of which "
-                f"{found['overlapping']} of {found['documents']} documents resemble validation "
-                f"documents of other domains; allowed: at least one sequence of {longest} tokens "
-                "besides those"
-            )
-    batch = evaluation.batch_size * longest
+        _check_training_text(name, fidelity.training, corpus)
+    lengths = [
+        fidelity.training.sequence_length
+        for fidelity in fidelities.root.values()
+        if fidelity.training.unit == "tokens"
+    ]
+    batch = evaluation.batch_size * max(lengths, default=0)
     for domain in corpus.validation_domains:
         shard = corpus.validation(domain)
         if (tokens := len(shard.tokens)) < batch:
@@ -43,3 +40,20 @@ def check_requirements(corpus: Corpus, fidelities: Ladder, evaluation: Evaluatio
                 f"are {tokens} tokens; allowed: at least one batch, {batch} tokens "
                 "(evaluation.batch_size x sequence_length)"
             )
+
+
+def _check_training_text(fidelity: str, training: TrainingSettings, corpus: Corpus) -> None:
+    length = training.sequence_length
+    for domain in corpus.domains:
+        if len(find_pieces(corpus, domain, training.unit, length)):
+            continue
+        found = corpus.manifest["domains"][domain]
+        what = "at least one sequence of"
+        if training.unit == "examples":
+            what = "at least one example of which something is learned within"
+        raise UserError(
+            f"corpus.domains.{domain}: has {found['tokens']} training tokens, of which "
+            f"{found['overlapping']} of {found['documents']} documents resemble validation "
+            f"documents of other domains; allowed: {what} {length} tokens "
+            f"(fidelities.{fidelity}.training.sequence_length) besides those"
+        )

@@ -14,11 +14,14 @@ from transformers.utils.logging import disable_progress_bar
 
 from admire_pipeline.disk import sync, sync_file
 from admire_pipeline.errors import UserError
+from admire_pipeline.training.dataset import MixtureDataset
 from admire_pipeline.training.evaluation import evaluate_domains, mean_bits_per_byte
-from admire_pipeline.training.mixing import MixingPlan, MixtureDataset
+from admire_pipeline.training.lora import merge_adapters
+from admire_pipeline.training.mixing import MixingPlan
 from admire_pipeline.training.models import build_model
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
 from admire_pipeline.training.trainer import train_model
+from admire_pipeline.training.weights import CHECKPOINTS, MODEL, UNFINISHED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,9 +29,6 @@ if TYPE_CHECKING:
     from admire_pipeline.training.corpus import Corpus
 
 logger = logging.getLogger(__name__)
-
-MODEL = "model"
-"""Within the trial's folder: the finished model, and `training_run.json` beside its weights."""
 
 
 def train_trial(  # noqa: PLR0913
@@ -59,7 +59,7 @@ def train_trial(  # noqa: PLR0913
         UserError: If the text has changed since the trial was begun.
     """
     done = folder / MODEL / "training_run.json"
-    checkpoints = folder / "checkpoints"
+    checkpoints = folder / CHECKPOINTS
     if done.exists():
         finished = dict(json.loads(done.read_text()))
         if finished["corpus"] != corpus.manifest["hash"]:
@@ -81,29 +81,45 @@ def train_trial(  # noqa: PLR0913
         return {"validation.bits_per_byte": mean_bits_per_byte(metrics), **curves}
 
     model = build_model(fidelity.model, corpus, training.sequence_length, seed)
-    dataset = MixtureDataset(MixingPlan.from_dict(mixing_plan), corpus)
+    flat = fidelity.model.attention.startswith("flash") and training.unit == "examples"
+    dataset = MixtureDataset(MixingPlan.from_dict(mixing_plan), corpus, flat)
     run = train_model(model, dataset, training, checkpoints, seed, log, evaluate)
     result = {**asdict(run), "model": MODEL, "corpus": corpus.manifest["hash"]}
     # Written aside and renamed: a model that stands there is whole.
-    aside = folder / f".{MODEL}"
+    aside = folder / UNFINISHED
     shutil.rmtree(aside, ignore_errors=True)
-    model.save_pretrained(aside)
+    merge_adapters(model).save_pretrained(aside)
     (aside / done.name).write_text(json.dumps(result))
     sync(aside)
     aside.rename(folder / MODEL)
     sync_file(folder)  # the checkpoints go only once the model is there to stay
     shutil.rmtree(checkpoints, ignore_errors=True)
     logger.info(
-        "trained %d parameters on %d tokens in %.1f s", run.parameters, run.tokens, run.seconds
+        "trained %d of %d parameters on %d tokens in %.1f s",
+        run.trained,
+        run.parameters,
+        run.tokens,
+        run.seconds,
     )
     return result
 
 
 def load_model(folder: Path) -> PreTrainedModel:
-    """The finished model, on the GPU where there is one."""
+    """The finished model as it was saved, float32 or bfloat16, on the GPU where there is one.
+
+    Raises:
+        UserError: If its weights are not there.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
+    if not any(folder.glob("*.safetensors")):
+        raise UserError(
+            f"{folder}: the trial's weights are not there, removed or on the machine that trained "
+            "them; allowed: to evaluate it there, or give it up with `kedro admire abandon`"
+        )
     disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, device_map=device)
+    return AutoModelForCausalLM.from_pretrained(
+        folder, use_safetensors=True, dtype="auto", device_map=device
+    )

@@ -27,13 +27,15 @@ from transformers.utils import is_torch_tf32_available
 from admire_pipeline.disk import sync, write_atomically
 from admire_pipeline.errors import TrialError
 from admire_pipeline.training.device import has_bf16
+from admire_pipeline.training.lora import describe_adapters
 from admire_pipeline.training.models import training_flops
 from admire_pipeline.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedModel
 
-    from admire_pipeline.training.mixing import MixtureDataset
+    from admire_pipeline.training.dataset import MixtureDataset
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +51,8 @@ class TrainingRun:
     """What a training did.
 
     Attributes:
-        parameters: Of the model.
+        parameters: Of the finished model.
+        trained: Parameters that were trained: those, or those of the adapters.
         tokens: Trained on.
         flops: Spent on them, estimated (`training_flops`).
         seconds: From the first step to the last, over all interruptions; evaluations left out.
@@ -57,6 +60,7 @@ class TrainingRun:
     """
 
     parameters: int
+    trained: int
     tokens: int
     flops: float
     seconds: float
@@ -64,7 +68,7 @@ class TrainingRun:
 
 
 def train_model(  # noqa: PLR0913
-    model: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
     dataset: MixtureDataset,
     settings: TrainingSettings,
     folder: Path,
@@ -75,7 +79,8 @@ def train_model(  # noqa: PLR0913
     """Train `model` in place on the planned sequences, in their order.
 
     Args:
-        model: Initialised from `seed`, so that a resumed training starts alike.
+        model: Initialised from `seed`, so that a resumed training starts alike. Its adapters, where
+            it has any, are trained and stay apart from it (`merge_adapters`).
         dataset: The planned sequences.
         settings: The recipe.
         folder: Of the checkpoints; a complete one of the same recipe is resumed from.
@@ -88,11 +93,12 @@ def train_model(  # noqa: PLR0913
     """
     # Tied weights are saved once; told so, the Trainer does not warn of the missing copy on resume.
     model._keys_to_ignore_on_save = set(model.all_tied_weights_keys)
+    shape = f"{model.config.to_json_string()}{describe_adapters(model)}"
     recipe = hashlib.sha256(
-        f"{settings.model_dump_json()}{model.config.to_json_string()}{dataset.plan}".encode()
+        f"{settings.model_dump_json()}{shape}{dataset.plan}".encode()
     ).hexdigest()
     checkpoint = _latest_checkpoint(folder, recipe)
-    steps = math.ceil(len(dataset) / (settings.batch_size * settings.gradient_accumulation))
+    steps = math.ceil(len(dataset) / settings.step_sequences)
     before = _read_mark(checkpoint)["seconds"] if checkpoint else 0.0
     callback = _TrialCallback(settings, steps, recipe, before, log, evaluate)
     trainer = _LeanTrainer(
@@ -106,11 +112,15 @@ def train_model(  # noqa: PLR0913
     if checkpoint is not None:
         logger.info("resuming from %s", checkpoint.name)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    tokens = len(dataset) * settings.sequence_length
+    passed = len(dataset) * settings.sequence_length
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     return TrainingRun(
-        parameters=sum(p.numel() for p in model.parameters()),
-        tokens=tokens,
-        flops=training_flops(model, tokens, settings.sequence_length),
+        parameters=frozen or trained,  # adapters are merged into what is frozen
+        trained=trained,
+        tokens=dataset.plan.tokens,
+        # Padding is computed, too.
+        flops=training_flops(model, passed, settings.sequence_length),
         seconds=callback.seconds,
         curves=[
             {k: v for k, v in entry.items() if isinstance(v, int | float)}
@@ -148,13 +158,16 @@ def _arguments(
         bf16=has_bf16(),
         tf32=True if gpu and is_torch_tf32_available() else None,
         torch_compile=settings.compile,
+        activation_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},  # adapters need it
+        use_liger_kernel=settings.liger,
         train_sampling_strategy="sequential",  # the plan is shuffled already
         remove_unused_columns=False,
         dataloader_pin_memory=gpu,
         logging_steps=max(1, steps // LOGS),
         logging_nan_inf_filter=False,  # a loss that is not a number must be seen
         save_strategy="no",  # by time, in the callback
-        save_total_limit=2,  # a kill while the second is written leaves the first
+        save_total_limit=settings.keep_checkpoints,
         report_to=[],
         disable_tqdm=True,
     )

@@ -13,6 +13,7 @@ import zstandard
 from jinja2 import TemplateError
 
 from admire_pipeline.training.corpus import CorpusError, files
+from admire_pipeline.training.corpus.chat import Chat
 from admire_pipeline.training.corpus.settings import DomainSettings
 from admire_pipeline.training.corpus.sources import find_parts, read_documents
 from admire_pipeline.training.corpus.tokenizer import ByteTokenizer
@@ -25,7 +26,8 @@ LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
 def _read(root, **domain) -> list[str]:
     settings = DomainSettings(**domain)
     parts = find_parts("d", settings, root)
-    return [text for part in parts for text in read_documents("d", settings, part, ByteTokenizer())]
+    found = [d for part in parts for d in read_documents("d", settings, part, ByteTokenizer())]
+    return [d.text if isinstance(d, Chat) else d for d in found]
 
 
 COMPRESS = {

@@ -62,10 +62,9 @@ def test_any_other_tokenizer(word_tokenizer):
 
 def test_chats_take_the_tokenizers_template_or_a_plain_layout(word_tokenizer):
     chat = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "you"}]
-    assert HuggingFaceTokenizer(str(word_tokenizer)).render_chat(chat) == (
-        "user hello<end>assistant you<end>"
-    )
-    assert ByteTokenizer().render_chat(chat) == "user: hello\n\nassistant: you"
+    rendered = HuggingFaceTokenizer(str(word_tokenizer)).render_chat(chat)
+    assert rendered.text == "user hello<end>assistant you<end>"
+    assert ByteTokenizer().render_chat(chat).text == "user: hello\n\nassistant: you"
 
 
 def test_a_tokenizer_that_is_not_there(tmp_path):

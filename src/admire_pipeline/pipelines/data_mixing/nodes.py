@@ -7,7 +7,7 @@ from typing import Any
 from admire_pipeline.pipelines.recipes import check_recipe
 from admire_pipeline.reporting.figures import Figure, draw_mixture
 from admire_pipeline.tracking import Trial
-from admire_pipeline.training import mixing
+from admire_pipeline.training import dataset, mixing
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.settings import Ladder, MixingSettings
 
@@ -15,11 +15,16 @@ from admire_pipeline.training.settings import Ladder, MixingSettings
 def plan_mixture(
     trial: Trial, corpus: Corpus, fidelities: Ladder, recipes: dict[str, str]
 ) -> dict[str, Any]:
-    """Allot the fidelity's token budget to the domains."""
+    """Allot the fidelity's budget of tokens or examples to the domains."""
     check_recipe(trial, recipes)
     training = fidelities[trial.fidelity].training
     plan = mixing.plan_mixture(
-        trial.mixture, training.draws, training.sequence_length, corpus, trial.seed
+        trial.mixture,
+        training.draws,
+        training.sequence_length,
+        corpus,
+        trial.seed,
+        training.unit,
     )
     return plan.to_dict()
 
@@ -27,7 +32,7 @@ def plan_mixture(
 def sample_texts(mixing_plan: dict[str, Any], corpus: Corpus, settings: MixingSettings) -> str:
     """Show what is trained on."""
     plan = mixing.MixingPlan.from_dict(mixing_plan)
-    return mixing.sample_texts(plan, corpus, settings.samples, settings.sample_characters)
+    return dataset.sample_texts(plan, corpus, settings.samples, settings.sample_characters)
 
 
 def plot_mixture(trial: Trial, mixing_plan: dict[str, Any]) -> Figure:

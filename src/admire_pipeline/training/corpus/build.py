@@ -74,7 +74,7 @@ def build_domain(  # noqa: PLR0913 - what and where, and the processes to do it 
         if not len(records):
             raise CorpusError(
                 f"corpus.domains.{name}: has no text; allowed: at least one document that is not "
-                "blank"
+                "blank, or a chat with an answer"
             )
         split = split_documents(name, settings.domains[name], settings, records)
         vocabulary = load_tokenizer(settings.tokenizer).vocabulary
@@ -84,6 +84,7 @@ def build_domain(  # noqa: PLR0913 - what and where, and the processes to do it 
             for result in workers.run(tokenise, jobs, size, f"{name}: tokenising"):
                 shards.add(result)
                 result.chunk.path.with_suffix(".text").unlink()
+                result.chunk.path.with_suffix(".spans").unlink(missing_ok=True)
         manifest = {
             "domain": name,
             **shards.describe(records, split.side),

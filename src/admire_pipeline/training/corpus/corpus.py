@@ -27,7 +27,7 @@ from admire_pipeline.training.corpus.settings import CorpusSettings
 from admire_pipeline.training.corpus.sources import fingerprint, stamps
 from admire_pipeline.training.corpus.tokenizer import BYTES, Vocabulary, load_tokenizer
 
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 """Raised whenever the same sources and settings give other tokens than before."""
 
 logger = logging.getLogger(__name__)
@@ -107,12 +107,19 @@ class Corpus:
         """Training tokens of a domain, flat, memory-mapped, uint16 or uint32.
 
         Documents stand one after the other, each after an end-of-text token, which so serves as
-        the beginning of text.
+        the beginning of text; chats as their template begins and ends them.
         """
         return shards.open_tokens(self.folders[domain], shards.TRAIN_TOKENS, self.vocabulary.dtype)
 
+    def train_mask(self, domain: str) -> np.ndarray | None:
+        """Which of a domain's training tokens are learned from, uint8; None: all of them.
+
+        Of chats, what the assistant says.
+        """
+        return shards.open_mask(self.folders[domain], shards.TRAIN_MASK)
+
     def train_documents(self, domain: str) -> np.ndarray:
-        """Where each training document begins (at its end-of-text token), and the end of the last.
+        """Where each training document begins (text: at its end-of-text token), and the last's end.
 
         Returns:
             Positions in `train_tokens`, documents + 1, int64.
@@ -123,12 +130,37 @@ class Corpus:
         """Which sequences of `length` tokens may be trained on, ascending, int64.
 
         Sequence `i` has the tokens from `i * length` on. Those that touch a document which
-        resembles a validation document of another domain are left out.
+        resembles a validation document of another domain are left out, and those of which nothing
+        is learned.
         """
         usable = np.ones(len(self.train_tokens(domain)) // length, bool)
+        mask = self.train_mask(domain)
+        if mask is not None:
+            # The first token of a sequence is not predicted.
+            usable &= mask[: len(usable) * length].reshape(-1, length)[:, 1:].any(axis=1)
         offsets = self.train_documents(domain)
         for document in self._left_out[domain]:
             usable[offsets[document] // length : -(-offsets[document + 1] // length)] = False
+        return np.flatnonzero(usable)
+
+    def examples(self, domain: str, length: int) -> np.ndarray:
+        """Which documents may be trained on as examples of at most `length` tokens, ascending.
+
+        Those that resemble a validation document of another domain are left out, and those of which
+        nothing is learned within `length`.
+
+        Returns:
+            Their numbers in `train_documents`, int64.
+        """
+        offsets = self.train_documents(domain)
+        # The first token of a document is not predicted.
+        begins, ends = offsets[:-1] + 1, np.minimum(offsets[1:], offsets[:-1] + length)
+        usable = ends > begins
+        usable[self._left_out[domain]] = False
+        mask = self.train_mask(domain)
+        if mask is not None:
+            learned = np.array([mask[b:e].any() for b, e in zip(begins, ends, strict=True)], bool)
+            usable &= learned
         return np.flatnonzero(usable)
 
     @cached_property

@@ -42,7 +42,8 @@ class DomainSettings(_Settings):
     """Field of a JSON or Parquet row that holds the document."""
     messages: str | None = None
     """Field that holds a chat instead, a list of {role, content}; it is rendered with the
-    tokenizer's chat template or, if there is none, as `role: content` paragraphs."""
+    tokenizer's chat template or, if there is none, as `role: content` paragraphs. What the
+    assistant says is learned and measured, nothing else."""
     document: Literal["file", "line", "paragraph"] = "file"
     """What is one document in a text file (a paragraph ends at a blank line)."""
     use: Literal["both", "train", "validation"] = "both"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,14 @@ from admire_pipeline.training.corpus.split import TRAIN, VALIDATION
 from admire_pipeline.training.corpus.tokenise import Passages, Tokenised
 
 TRAIN_TOKENS = "train.tokens"
-"""Flat training tokens: end-of-text, document, end-of-text, document, and so on."""
+"""Flat training tokens: end-of-text, document, end-of-text, document, and so on; chats stand one
+after the other as their template begins and ends them."""
+
+TRAIN_MASK = "train.loss_mask"
+"""Of chats: which training tokens are learned from, uint8."""
+
+VALIDATION_MASK = "validation.loss_mask"
+"""Of chats: which tokens of the validation passages are measured, uint8."""
 
 TRAIN_OFFSETS = "train.offsets.npy"
 """Where each training document begins, and the end of the last."""
@@ -36,13 +43,15 @@ class ValidationShard:
 
     Attributes:
         tokens: Tokens of all passages, without end-of-text tokens; memory-mapped.
+        loss_mask: Of chats: which tokens are measured, uint8, memory-mapped; None: all are.
         offsets: Where each passage begins in `tokens`, and the end of the last, `n + 1`, int64.
-        bytes: UTF-8 bytes of each passage, `n`, int64.
+        bytes: UTF-8 bytes of each passage that are measured, `n`, int64.
         document: Document that each passage is from, `n`, int32; passages of one document are not
             independent of each other.
     """
 
     tokens: np.ndarray
+    loss_mask: np.ndarray | None
     offsets: np.ndarray
     bytes: np.ndarray
     document: np.ndarray
@@ -62,11 +71,17 @@ def open_tokens(folder: Path, name: str, dtype: np.dtype[Any]) -> np.ndarray:
     return np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
 
 
+def open_mask(folder: Path, name: str) -> np.ndarray | None:
+    """A loss mask, memory-mapped and read-only; None where all tokens count."""
+    return open_tokens(folder, name, np.dtype(np.uint8)) if (folder / name).exists() else None
+
+
 def open_validation(folder: Path, dtype: np.dtype[Any]) -> ValidationShard:
     """The validation passages of a built domain."""
     with np.load(folder / VALIDATION_INDEX) as index:
         return ValidationShard(
             open_tokens(folder, VALIDATION_TOKENS, dtype),
+            open_mask(folder, VALIDATION_MASK),
             index["offsets"],
             index["bytes"],
             index["document"],
@@ -108,9 +123,10 @@ class ShardWriter:
             np.save(self._folder / TRAIN_OFFSETS, offsets)
             self._counts["tokens"] = int(offsets[-1])
             self._write_validation()
-            for name in (TRAIN_TOKENS, VALIDATION_TOKENS):
-                with (self._folder / name).open("rb") as file:
-                    self._hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            for name in (TRAIN_TOKENS, VALIDATION_TOKENS, TRAIN_MASK, VALIDATION_MASK):
+                if (self._folder / name).exists():
+                    with (self._folder / name).open("rb") as file:
+                        self._hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
 
     def add(self, chunk: Tokenised) -> None:
         """Appends a chunk and deletes its file of tokens."""
@@ -118,10 +134,15 @@ class ShardWriter:
         with path.open("rb") as source:
             shutil.copyfileobj(source, self._file)
         path.unlink()
+        mask = path.with_suffix(".mask")
+        if mask.exists():
+            with mask.open("rb") as source, (self._folder / TRAIN_MASK).open("ab") as file:
+                shutil.copyfileobj(source, file)
+            mask.unlink()
         self._lengths.append(chunk.train_lengths)
         part = chunk.passages
         document = part.document + np.int32(self._documents)
-        self._passages.append(Passages(part.tokens, part.lengths, part.bytes, document))
+        self._passages.append(replace(part, document=document))
         self._documents += len(np.unique(document))
 
     def describe(self, records: np.ndarray, side: np.ndarray) -> dict[str, Any]:
@@ -157,11 +178,16 @@ class ShardWriter:
     def _write_validation(self) -> None:
         lengths = _join([part.lengths for part in self._passages], np.int64)
         tokens = _join([part.tokens for part in self._passages], self._dtype)
+        masks = [part.loss_mask for part in self._passages if part.loss_mask is not None]
         order = np.random.default_rng(self._seed).permutation(len(lengths))
-        starts = np.cumsum(lengths) - lengths
-        with (self._folder / VALIDATION_TOKENS).open("wb") as file:
-            for passage in order:
-                tokens[starts[passage] : starts[passage] + lengths[passage]].tofile(file)
+        stops = np.cumsum(lengths)
+        flat = {VALIDATION_TOKENS: tokens}
+        if masks:
+            flat[VALIDATION_MASK] = _join(masks, np.uint8)
+        for name, values in flat.items():
+            with (self._folder / name).open("wb") as file:
+                for passage in order:
+                    values[stops[passage] - lengths[passage] : stops[passage]].tofile(file)
         np.savez(
             self._folder / VALIDATION_INDEX,
             offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths[order])]),

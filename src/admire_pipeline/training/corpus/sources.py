@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import zstandard
 
 from admire_pipeline.training.corpus import files
+from admire_pipeline.training.corpus.chat import Chat
 from admire_pipeline.training.corpus.embedded import EMBEDDED
 from admire_pipeline.training.corpus.errors import CorpusError, one_line
 from admire_pipeline.training.corpus.settings import DomainSettings
@@ -85,8 +86,8 @@ def find_parts(name: str, domain: DomainSettings, root: Path) -> list[Part]:
 
 def read_documents(
     name: str, domain: DomainSettings, part: Part, tokenizer: Tokenizer
-) -> Iterator[str]:
-    """Documents of a part, in order; blank ones are left out.
+) -> Iterator[str | Chat]:
+    """Documents of a part, in order; blank ones, and chats without an answer, are left out.
 
     Args:
         name: Name of the domain.
@@ -102,9 +103,9 @@ def read_documents(
         yield from EMBEDDED[origin]
     elif isinstance(origin, files.FilePart):
         try:
-            for text in _file_documents(name, domain, origin, tokenizer):
-                if text.strip():
-                    yield text
+            for document in _file_documents(name, domain, origin, tokenizer):
+                if _holds_text(document):
+                    yield document
         except CorpusError:
             raise
         except _UNREADABLE as error:
@@ -115,14 +116,20 @@ def read_documents(
     else:
         for number, row in enumerate(origin, start=1):
             place = f"{domain.huggingface}, row {number}"
-            text = _document(name, domain, row, place, tokenizer)
-            if text.strip():
-                yield text
+            document = _document(name, domain, row, place, tokenizer)
+            if _holds_text(document):
+                yield document
+
+
+def _holds_text(document: str | Chat) -> bool:
+    if isinstance(document, Chat):
+        return any(document.text[start:stop].strip() for start, stop in document.spans)
+    return bool(document.strip())
 
 
 def _file_documents(
     name: str, domain: DomainSettings, part: files.FilePart, tokenizer: Tokenizer
-) -> Iterator[str]:
+) -> Iterator[str | Chat]:
     if not files.is_table(part.path):
         yield from files.read_text(part, domain.document)
         return
@@ -132,8 +139,8 @@ def _file_documents(
 
 def _document(
     name: str, domain: DomainSettings, row: Mapping[str, Any], place: str, tokenizer: Tokenizer
-) -> str:
-    """Text of a row; empty where the field is null."""
+) -> str | Chat:
+    """Text or chat of a row; empty where the field is null."""
     field = domain.messages or domain.text
     key = f"corpus.domains.{name}." + ("messages" if domain.messages else "text")
     if field not in row:

@@ -8,12 +8,12 @@ the domain is built.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from admire_pipeline.training.corpus.chat import Chat
 from admire_pipeline.training.corpus.duplicates import digest, signature
 from admire_pipeline.training.corpus.settings import DomainSettings
 from admire_pipeline.training.corpus.sources import Part, read_documents
@@ -51,7 +51,8 @@ class Chunk:
 
     Attributes:
         path: `.text` holds them one after the other, `.lengths` their bytes (int64), `.records`
-            describes them.
+            describes them; of chats, `.spans` says what is learned: the number of the document,
+            first and last + 1 byte in it (`n x 3`, int64).
         documents: Their number.
         bytes: Of all of them.
         held_out: Whether they are validation documents by their source.
@@ -69,16 +70,20 @@ def copy_documents(job: SurveyJob) -> list[Chunk]:
     Raises:
         CorpusError: If the part cannot be read.
     """
-    texts = _texts(job)
+    documents = read_documents(job.name, job.domain, job.part, load_tokenizer(job.tokenizer))
     chunks: list[Chunk] = []
     done = False
     while not done:
         path = job.target.with_name(f"{job.target.name}-{len(chunks):06d}")
         lengths: list[int] = []
+        spans: list[np.ndarray] = []
         size = 0
         done = True
         with path.with_suffix(".text").open("wb") as file:
-            for text in texts:
+            for document in documents:
+                if isinstance(document, Chat):
+                    spans.append(np.insert(document.byte_spans(), 0, len(lengths), axis=1))
+                text = _encode(document)
                 file.write(text)
                 size += len(text)
                 lengths.append(len(text))
@@ -86,6 +91,8 @@ def copy_documents(job: SurveyJob) -> list[Chunk]:
                     done = False
                     break
         np.array(lengths, np.int64).tofile(path.with_suffix(".lengths"))
+        if spans:
+            np.concatenate(spans).tofile(path.with_suffix(".spans"))
         chunks.append(Chunk(path, len(lengths), size, job.part.held_out))
     return chunks
 
@@ -103,10 +110,10 @@ def describe_documents(chunk: Chunk) -> Chunk:
     return chunk
 
 
-def _texts(job: SurveyJob) -> Iterator[bytes]:
+def _encode(document: str | Chat) -> bytes:
     # JSON may hold half of a surrogate pair, which no encoding takes.
-    documents = read_documents(job.name, job.domain, job.part, load_tokenizer(job.tokenizer))
-    return (document.encode("utf-8", "replace") for document in documents)
+    text = document.text if isinstance(document, Chat) else document
+    return text.encode("utf-8", "replace")
 
 
 def _describe(text: bytes, held_out: bool) -> tuple[int, int, np.ndarray, bool, np.ndarray]:

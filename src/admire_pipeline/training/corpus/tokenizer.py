@@ -10,6 +10,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from admire_pipeline.training.corpus.chat import (
+    MARKED,
+    Chat,
+    marked_chat,
+    mask_tokens,
+    plain_chat,
+    templated_chat,
+)
 from admire_pipeline.training.corpus.errors import CorpusError, one_line
 
 BYTES = "byt5"
@@ -49,8 +57,22 @@ class Tokenizer(Protocol):
         """Text of token ids, special tokens shown by name."""
         ...
 
-    def render_chat(self, messages: list[dict[str, str]]) -> str:
-        """A chat as one text."""
+    def encode_chats(
+        self, texts: Sequence[bytes], spans: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Chats as `encode` has them, and which of their ids are learned from.
+
+        Args:
+            texts: As of `render_chat`, UTF-8.
+            spans: Of each, first and last + 1 byte of what is learned, `n x 2`, int64.
+
+        Returns:
+            Ids, number of ids of each, and the loss mask of all ids, uint8.
+        """
+        ...
+
+    def render_chat(self, messages: list[dict[str, str]]) -> Chat:
+        """A chat as one text, and what is learned from in it."""
         ...
 
 
@@ -83,7 +105,22 @@ class ByteTokenizer:
             return bytes([token - self.offset])
         return f"<extra_id_{token - self.offset - 256}>".encode()
 
-    def render_chat(self, messages: list[dict[str, str]]) -> str:
+    def encode_chats(
+        self, texts: Sequence[bytes], spans: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `Tokenizer`; every chat ends with the end-of-text token, which is learned."""
+        ended = [text + b"\0" for text in texts]
+        tokens, lengths = self.encode(ended)
+        mask = np.zeros(len(tokens), np.uint8)
+        stops = np.cumsum(lengths)
+        for start, stop, learned in zip(stops - lengths, stops, spans, strict=True):
+            for first, last in learned:
+                mask[start + first : start + last] = 1
+            mask[stop - 1] = 1
+        tokens[stops - 1] = self.vocabulary.eos_token_id
+        return tokens, lengths, mask
+
+    def render_chat(self, messages: list[dict[str, str]]) -> Chat:
         """See `Tokenizer`."""
         return plain_chat(messages)
 
@@ -141,20 +178,50 @@ class HuggingFaceTokenizer:
         ids = chain.from_iterable(encoded)
         return np.fromiter(ids, self.vocabulary.dtype, int(lengths.sum())), lengths
 
+    def encode_chats(
+        self, texts: Sequence[bytes], spans: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `Tokenizer`; a chat that no template ends is ended by the end-of-text token."""
+        encoded = self._tokenizer(
+            [text.decode("utf-8") for text in texts],
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            return_offsets_mapping=True,
+        )
+        end = [] if self._tokenizer.chat_template else [self.vocabulary.eos_token_id]
+        ids = [[*tokens, *end] for tokens in encoded["input_ids"]]
+        masks = [
+            [*mask_tokens(np.array(places).reshape(-1, 2), text, learned), *(1 for _ in end)]
+            for places, text, learned in zip(encoded["offset_mapping"], texts, spans, strict=True)
+        ]
+        lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
+        total = int(lengths.sum())
+        return (
+            np.fromiter(chain.from_iterable(ids), self.vocabulary.dtype, total),
+            lengths,
+            np.fromiter(chain.from_iterable(masks), np.uint8, total),
+        )
+
     def decode(self, tokens: np.ndarray) -> str:
         """See `Tokenizer`."""
         return str(self._tokenizer.decode(np.asarray(tokens).tolist()))
 
-    def render_chat(self, messages: list[dict[str, str]]) -> str:
+    def render_chat(self, messages: list[dict[str, str]]) -> Chat:
         """See `Tokenizer`; with the tokenizer's own chat template if it has one."""
-        if self._tokenizer.chat_template is None:
+        template = self._tokenizer.chat_template
+        if template is None:
             return plain_chat(messages)
-        return str(self._tokenizer.apply_chat_template(messages, tokenize=False))
+        if MARKED.search(template):
+            return marked_chat(messages, template, self._tokenizer.special_tokens_map)
+        return templated_chat(messages, self._render, self._tokenizer.all_special_tokens)
 
-
-def plain_chat(messages: list[dict[str, str]]) -> str:
-    """A chat as paragraphs of the form `role: content`."""
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
+    def _render(self, messages: list[dict[str, str]], prompt: bool) -> str:
+        return str(
+            self._tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=prompt
+            )
+        )
 
 
 @lru_cache(maxsize=1)
