@@ -12,6 +12,8 @@ import mlflow
 import pandas as pd
 import pytest
 
+from admire_pipeline.optimizer.costs import learn_costs
+from admire_pipeline.tracking.store import TRIALS_FOLDER
 from tests.conftest import Project
 
 Steps = Callable[[Project, int], None]
@@ -147,3 +149,43 @@ def test_changed_text_is_refused_under_an_open_trial(project: Project) -> None:
     assert "was made with other text" in result.output, result.output
     (run,) = project.runs()
     assert run.info.status == "KILLED" and run.data.tags["admire.resumable"] == "true"
+
+
+def test_measured_costs_are_what_the_next_trial_is_expected_to_cost(
+    project: Project, steps: Steps
+) -> None:
+    project.set("parameters.yml", "campaign.costs", "measured")
+    steps(project, 5)
+    runs = project.runs()
+    preset = {"nano": 0.25, "small": 1.0}
+    for number, run in enumerate(runs):
+        before = [
+            (r.data.params["fidelity"], metrics["training_seconds"] + metrics["evaluation_seconds"])
+            for r in runs[:number]
+            if (metrics := r.data.metrics)
+        ]
+        expected = learn_costs(preset, before)[run.data.params["fidelity"]]
+        assert float(run.data.params["expected_cost"]) == run.data.metrics["cost"] == expected
+    # Models this small take about the same time: a quarter was too little.
+    nano = [r.data.metrics["cost"] for r in runs if r.data.params["fidelity"] == "nano"]
+    assert nano[-1] > 0.25
+    report = json.loads(
+        (project.folder / TRIALS_FOLDER / runs[-1].info.run_id / "step_report.json").read_text()
+    )
+    assert report["campaign"]["spent"] == pytest.approx(
+        sum(float(run.data.params["expected_cost"]) for run in runs)
+    )
+    assert report["campaign"]["costs"]["next"]["nano"] == pytest.approx(nano[-1], rel=0.5)
+
+
+def test_a_repeated_evaluation_is_not_timed_again(project: Project) -> None:
+    for stage in ("proposal", "data_mixing", "fine_tuning", "evaluation"):
+        assert project.kedro("run", f"--pipelines={stage}").exit_code == 0
+    (first,) = project.runs()
+    assert project.kedro("run", "--pipelines=evaluation").exit_code == 0
+    (again,) = project.runs()
+    assert again.data.metrics["evaluation_seconds"] == first.data.metrics["evaluation_seconds"] > 0
+    assert (
+        again.data.metrics["seconds.evaluate_model"]
+        != (first.data.metrics["seconds.evaluate_model"])
+    )

@@ -14,6 +14,7 @@ import click
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, _split_params, env_option
 
+from admire_pipeline.credentials import mask_errors
 from admire_pipeline.errors import CampaignOver, UserError, find_cause, suggest
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def _one_line_errors(verbose: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         raise click.ClickException("interrupted") from None
     except Exception as error:
+        mask_errors(error)
         if (over := find_cause(error, CampaignOver)) is not None:
             click.echo(over)
             return

@@ -23,6 +23,9 @@ CORPUS = "corpus"
 BENCHMARK_STORE = "benchmark_store"
 """Catalog entry of where benchmarks are logged."""
 
+FIDELITIES = "params:fidelities"
+"""Catalog entry of the ladder."""
+
 BENCHMARK = "benchmark"
 """Pipeline that has no campaign: it needs no corpus, and no trial is opened or touched."""
 
@@ -46,6 +49,7 @@ class CampaignHooks:
         from admire_pipeline.tracking.store import CampaignStore
 
         self._store = self._benchmarks = None
+        _take_in_token(context.config_loader)
         asked_for = set(pipelines_asked_for())
         if asked_for == {BENCHMARK}:
             try:
@@ -100,8 +104,8 @@ class CampaignHooks:
                 dataset.look_in(self._store.project)
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
-        """Reach the tracking server before any compute is spent."""
+    def before_pipeline_run(self, run_params: dict[str, Any], catalog: Any) -> None:
+        """Reach the tracking server before any compute is spent, and settle what is trained."""
         runner = run_params["runner"]
         if any(name in str(runner) for name in ("ParallelRunner", "ThreadRunner")):
             raise UserError(
@@ -112,9 +116,20 @@ class CampaignHooks:
             self._benchmarks.connect()
             return
         _ = self._store.client
+        self._pin_models(catalog)
         self._name = self._store.settings.name
         self._mark = time.monotonic()
         self._seconds = {}
+
+    def _pin_models(self, catalog: Any) -> None:
+        """From here on every stage sees each Hub checkpoint at one commit."""
+        from admire_pipeline.tracking import TrialStatus
+        from admire_pipeline.training.provenance import follow_hub, pin_models
+
+        if not follow_hub(fidelities := catalog.load(FIDELITIES)):
+            return
+        trials = (t for t in self._store.trials() if t.status is not TrialStatus.FAILED)
+        catalog.save(FIDELITIES, pin_models(fidelities, [t.provenance for t in trials]))
 
     @hook_impl
     def after_dataset_saved(self, node: Node) -> None:
@@ -194,3 +209,28 @@ class CampaignHooks:
         # OSError: a full disk or a lost share; the last checkpoint is as good as before.
         blameless = (KeyboardInterrupt, UserError, MlflowException, RequestException, OSError)
         return all(find_cause(error, kind) is None for kind in blameless)
+
+
+def _take_in_token(loader: Any) -> None:
+    """Mask the logs, and take the Hub's token from `conf/local` or the environment's folder."""
+    from admire_pipeline.credentials import export_token, mask_logs
+
+    mask_logs()
+    # Kedro itself reads `conf/local`, the one folder that git ignores, only without `--env`.
+    local = type(loader)(loader.conf_source, env="local", base_env=loader.base_env)
+    export_token(_read_credentials(local) | _read_credentials(loader))
+
+
+def _read_credentials(loader: Any) -> dict[str, Any]:
+    from kedro.config import MissingConfigException
+
+    try:
+        return dict(loader["credentials"])
+    except MissingConfigException:
+        return {}
+    except Exception as error:
+        # Without the cause: a parser may quote the line that it does not understand.
+        raise UserError(
+            f"credentials: cannot be read ({type(error).__name__}); "
+            "allowed: YAML such as huggingface: {token: <text>}"
+        ) from None

@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 
 from admire_pipeline.errors import UserError
-from admire_pipeline.optimizer import PolicySettings, Space, Trials
+from admire_pipeline.optimizer import PolicySettings, Space, Trials, propose
+from admire_pipeline.optimizer.costs import learn_costs
 from admire_pipeline.pipelines.search import (
     SearchSettings,
     build_space,
+    current_costs,
     mixture_by_domain,
     spent,
     tabulate_trials,
+    with_costs,
 )
-from admire_pipeline.tracking import Trial, TrialStatus
+from admire_pipeline.tracking import CampaignSettings, Trial, TrialStatus
 from admire_pipeline.training.settings import Ladder
 
 MODEL = {"model": {"config": {"model_type": "llama"}}}
@@ -39,13 +42,16 @@ OBSERVED = Trial(
 )
 
 
+LADDER = Ladder.model_validate(
+    {"nano": {"cost": 0.1, **MODEL, **RECIPE}, "small": {"cost": 1.0, **MODEL, **RECIPE}}
+)
+MEASURED = CampaignSettings(name="c", budget=9, seed=0, costs="measured")
+
+
 @pytest.fixture
 def space() -> Space:
-    ladder = Ladder.model_validate(
-        {"nano": {"cost": 0.1, **MODEL, **RECIPE}, "small": {"cost": 1.0, **MODEL, **RECIPE}}
-    )
     search = SearchSettings(policy="random", design_trials=1)
-    return build_space(["a", "b"], search, ladder, {"bits_per_byte.a": -0.5, "accuracy.b": 0.5})
+    return build_space(["a", "b"], search, LADDER, {"bits_per_byte.a": -0.5, "accuracy.b": 0.5})
 
 
 def test_the_policy_gets_what_was_set() -> None:
@@ -113,3 +119,36 @@ def test_failed_and_pending_trials_cost_too() -> None:
 
 def test_mixture_by_domain(space: Space) -> None:
     assert mixture_by_domain(np.array([0.25, 0.75]), space) == {"a": 0.25, "b": 0.75}
+
+
+def test_costs_are_learned_only_where_that_is_asked_for() -> None:
+    timed = [
+        replace(OBSERVED, seconds=8.0),
+        replace(OBSERVED, fidelity="small", seconds=10.0),
+        replace(OBSERVED, seconds=None),
+    ]
+    preset = {"nano": 0.1, "small": 1.0}
+    asked = MEASURED.model_copy(update={"costs": "configured"})
+    assert current_costs(asked, LADDER, timed) == preset
+    assert current_costs(MEASURED, LADDER, []) == preset
+    learned = current_costs(MEASURED, LADDER, timed)
+    assert learned == learn_costs(preset, [("nano", 8.0), ("small", 10.0)])
+    assert learned["nano"] > 0.3 and learned["small"] == 1.0
+
+
+def test_the_policy_decides_by_the_learned_costs(space: Space) -> None:
+    """A size that was thought next to free is not tried before the target once it is known not
+    to be."""
+    trials = [
+        replace(
+            OBSERVED, run_id=f"{i:032d}", name=f"trial-{i:03d}", fidelity=fidelity, seconds=10.0
+        )
+        for i, fidelity in enumerate(["nano", "nano", "small"])
+    ]
+    table = tabulate_trials(trials, space, RECIPES)
+    policy = SearchSettings(policy="admire", design_trials=9).build_policy()
+    free = with_costs(space, {"nano": 0.001, "small": 1.0})
+    learned = with_costs(space, current_costs(MEASURED, LADDER, trials))
+    assert propose(free, table, policy, seed=0).fidelity == "nano"
+    proposal = propose(learned, table, policy, seed=0)
+    assert proposal.fidelity == "small" and proposal.cost == 1.0

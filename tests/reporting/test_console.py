@@ -33,7 +33,13 @@ def report() -> dict[str, Any]:
             "trial": None,
             "metrics": {"bits_per_byte.python": {"mean": 1.875, "sd": 0.25}},
         },
-        "campaign": {"name": "c", "trials": 7, "spent": 2.2, "budget": 20},
+        "campaign": {
+            "name": "c",
+            "trials": 7,
+            "spent": 2.2,
+            "budget": 20,
+            "costs": {"origin": "configured", "next": {"micro": 0.4, "small": 1.0}},
+        },
     }
 
 
@@ -68,6 +74,12 @@ def test_before_there_is_a_recommendation(report: dict[str, Any]) -> None:
     lines = printed(report | {"recommendation": {}})
     assert not any("predicted" in line for line in lines)
     assert "predicted" not in progress_line(report | {"recommendation": {}})
+
+
+def test_costs_are_shown_where_they_are_learned(report: dict[str, Any]) -> None:
+    assert not any(line.startswith("costs") for line in printed(report))
+    report["campaign"]["costs"] = {"origin": "measured", "next": {"micro": 0.45678, "small": 1.0}}
+    assert "costs as measured so far: micro 0.457, small 1" in printed(report)
 
 
 def test_progress_line(report: dict[str, Any]) -> None:

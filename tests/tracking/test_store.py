@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.tracking import CampaignSettings, TrialDraft, TrialStatus
+from admire_pipeline.tracking.catalog import OpenTrialDataset
 from admire_pipeline.tracking.history import TAG_LIMIT, lineage_tag
 from admire_pipeline.tracking.server import without_secrets
 from admire_pipeline.tracking.store import CampaignStore
@@ -86,6 +87,46 @@ def test_finished_trial_reads_back_bit_for_bit(store: CampaignStore) -> None:
     )
     assert trial == expected
     assert store.client.get_run(trial.run_id).info.status == "FINISHED"
+
+
+def test_what_a_trial_is_made_from_is_logged_when_it_is_opened(store: CampaignStore) -> None:
+    many = {f"data.revision.domain {i}": f"{i:016x}" for i in range(150)}
+    origin = {"model.checkpoint": "org/name", "model.revision": "f" * 40, **many}
+    opened = store.open(replace(DRAFT, provenance=origin))
+    assert opened.provenance == origin
+    params = store.client.get_run(opened.run_id).data.params
+    assert origin.items() <= params.items()
+    assert store.trials() == [opened]
+    assert json.loads((store.folder(opened) / "trial.json").read_text())["provenance"] == origin
+
+
+def test_what_was_not_logged_before_a_kill_is_logged_when_taken_up(store: CampaignStore) -> None:
+    opened = store.open(DRAFT)
+    dataset = OpenTrialDataset()
+    dataset.bind(store)
+    origin = {"model.revision": "config", "data.revision.a": "0" * 16}
+    for _ in range(2):
+        dataset.save(replace(opened, provenance=origin))
+    assert store.trials()[0].provenance == origin
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        ({"training_seconds": 30.0, "evaluation_seconds": 2.5}, 32.5),
+        ({"training_seconds": 30.0}, None),
+        ({"evaluation_seconds": 2.5}, None),
+    ],
+)
+def test_seconds_of_a_trial(
+    store: CampaignStore, metrics: dict[str, float], expected: float | None
+) -> None:
+    """Known only where both parts are, and of an evaluated trial."""
+    store.open(DRAFT)
+    store.log_metrics(metrics)
+    assert store.trials()[0].seconds is None
+    store.observe(Observation({"score": -1.0}, {}))
+    assert store.trials()[0].seconds == expected
 
 
 def test_files_of_a_trial(store: CampaignStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -10,8 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from admire_pipeline.errors import UserError
 from admire_pipeline.mixture import MixtureSpace
 from admire_pipeline.optimizer import Fidelity, Policy, PolicySettings, Space, make_policy
+from admire_pipeline.optimizer.costs import learn_costs
 from admire_pipeline.pipelines.recipes import check_recipe
-from admire_pipeline.tracking import Trial, TrialStatus
+from admire_pipeline.tracking import CampaignSettings, Trial, TrialStatus
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.objective import (
     ObjectiveSettings,
@@ -100,6 +102,25 @@ def campaign_space(
     measured = measured_metrics(corpus.validation_domains, evaluation)
     weights = signed_weights(measured, objective.weights)
     return build_space(corpus.domains, search, fidelities, weights)
+
+
+def current_costs(
+    campaign: CampaignSettings, fidelities: Ladder, trials: Sequence[Trial]
+) -> dict[str, float]:
+    """What the next trial is expected to cost at each fidelity, in the campaign's unit.
+
+    What trials were expected to cost when they were proposed stays as it was, and so what is spent.
+    """
+    configured = {name: fidelity.cost for name, fidelity in fidelities.root.items()}
+    if campaign.costs == "configured":
+        return configured
+    return learn_costs(configured, [(t.fidelity, t.seconds) for t in trials if t.seconds])
+
+
+def with_costs(space: Space, costs: Mapping[str, float]) -> Space:
+    """The same space at these costs."""
+    fidelities = (Fidelity(fidelity.name, costs[fidelity.name]) for fidelity in space.fidelities)
+    return replace(space, fidelities=tuple(fidelities))
 
 
 def tabulate_trials(

@@ -24,6 +24,9 @@ def print_report(report: Mapping[str, Any], tracking_uri: str, console: Console)
         highlight=False,
         soft_wrap=True,
     )
+    if (costs := campaign["costs"])["origin"] == "measured":
+        learned = ", ".join(f"{name} {cost:.3g}" for name, cost in costs["next"].items())
+        console.print(f"costs   as measured so far: {learned}", highlight=False, soft_wrap=True)
     console.print(
         f"look    make ui   or   {ui_command(tracking_uri)}", highlight=False, soft_wrap=True
     )

@@ -73,9 +73,14 @@ class OpenTrialDataset(CampaignDataset):
         return self.store.current()
 
     def save(self, data: Trial | TrialDraft) -> None:
-        """Open the MLflow run of a proposal; a trial taken up again has one already."""
+        """Open the MLflow run of a proposal; a trial taken up again has one already.
+
+        It may have been killed before all that it is made from was logged.
+        """
         if isinstance(data, TrialDraft):
             self.store.open(data)
+        else:
+            self.store.log_params(data.provenance)
 
 
 class ProjectFolderDataset(CampaignDataset):

@@ -21,7 +21,11 @@ EVAL = "eval."
 EVAL_ERROR = "eval_standard_error."
 TAG_LIMIT = 8000
 """Characters that MLflow keeps of a tag."""
+PROVENANCE = ("model.", "data.revision.")
+"""How the parameters begin that say what a trial is made from."""
 PAGE = 1000
+SECONDS = ("training_seconds", "evaluation_seconds")
+"""Metrics that make up the time of a trial."""
 
 
 def proposal_tag(draft: TrialDraft) -> str:
@@ -72,11 +76,19 @@ def read_trial(run: Run) -> Trial:
         score_standard_error=metrics.get("score_standard_error") if observed else None,
         metrics=_named(metrics, EVAL),
         metric_errors=_named(metrics, EVAL_ERROR),
+        seconds=_seconds(metrics) if observed else None,
+        provenance={k: v for k, v in run.data.params.items() if k.startswith(PROVENANCE)},
     )
 
 
 def _named(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
     return {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
+
+
+def _seconds(metrics: Mapping[str, float]) -> float | None:
+    """None where a part was not measured, as while the server was away."""
+    parts = [metrics.get(name, 0.0) for name in SECONDS]
+    return sum(parts) if min(parts) > 0 else None
 
 
 def is_resumable(run: Run) -> bool:

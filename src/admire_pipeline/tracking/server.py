@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from admire_pipeline.credentials import masked
 from admire_pipeline.errors import UserError
 from admire_pipeline.tracking.settings import CampaignSettings
 
@@ -108,9 +109,9 @@ def impatient(timeout: float) -> Iterator[None]:
 
 
 def without_secrets(text: str) -> str:
-    """The text, its URIs without user and password."""
+    """The text without the Hub's token, its URIs without user and password."""
     # Greedy: a password may hold @ and / too. A path follows three slashes, and may hold @ as well.
-    return re.sub(r"(?<=://)[^/\s]\S*@", "", text)
+    return masked(re.sub(r"(?<=://)[^/\s]\S*@", "", text))
 
 
 def _reach_database(uri: str, timeout: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -26,6 +26,9 @@ class CampaignSettings(BaseModel):
     seed: int = Field(ge=0)
     """Every random choice (design, acquisition, order of training data, initial weights) follows
     from this seed and the trial's run id."""
+    costs: Literal["configured", "measured"] = "configured"
+    """Whether a new trial is expected to cost what `fidelities.<name>.cost` says, or what the
+    campaign's trials have taken, as far as they are a better guide (`learn_costs`)."""
     tracking_uri: str | None = None
     """MLflow tracking server; null: MLFLOW_TRACKING_URI where it is set, else SQLite in `data/`."""
     heartbeat_timeout: float = Field(default=600.0, gt=0, le=1e6)

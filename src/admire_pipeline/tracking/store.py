@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -111,7 +112,7 @@ class CampaignStore:
         run = self.client.create_run(
             self.experiment, tags=tags, run_name=f"trial-{number:03d}-{draft.fidelity}"
         )
-        return self._take(run)
+        return self._take(run, draft.provenance)
 
     def claim(self) -> Trial | None:
         """The trial that this process works on, else an interrupted one, taken over; else None."""
@@ -231,8 +232,9 @@ class CampaignStore:
         else:
             self.client.set_terminated(trial.run_id, status)
 
-    def _take(self, run: Run) -> Trial:
+    def _take(self, run: Run, provenance: Mapping[str, str] | None = None) -> Trial:
         trial = history.read_trial(run)
+        trial = replace(trial, provenance={**trial.provenance, **(provenance or {})})
         self._open = trial
         AT_WORK.add(trial.run_id)
         # Logged again when a trial is taken up: it may have been killed before it got this far.
@@ -245,6 +247,7 @@ class CampaignStore:
                 "seed": trial.seed,
                 "expected_cost": repr(trial.cost),
             }
+            | dict(trial.provenance)
         )
         if run.data.tags[CONFIG_HASH] == self._config_hash:
             self.client.log_dict(trial.run_id, self._config, "config.yaml")

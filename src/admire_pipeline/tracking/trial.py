@@ -31,6 +31,7 @@ class TrialDraft:
         based_on: Run ids of the trials that the proposal was based on.
         campaign_seed: Seed of the campaign, from which the trial's own seed follows.
         recipe: Hash of what the score depends on besides mixture and fidelity.
+        provenance: Parameters that say which state of models and data it is made from.
     """
 
     mixture: Mapping[str, float]
@@ -42,6 +43,7 @@ class TrialDraft:
     based_on: tuple[str, ...]
     campaign_seed: int
     recipe: str
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Trial:
         score_standard_error: Of the score; None where it is not known.
         metrics: Each evaluation metric, in its own direction.
         metric_errors: Standard error of each metric, where it is known.
+        seconds: Of training and evaluation, interruptions left out; None unless observed.
+        provenance: Parameters that say which state of models and data it is made from.
     """
 
     run_id: str
@@ -79,6 +83,8 @@ class Trial:
     score_standard_error: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     metric_errors: Mapping[str, float] = field(default_factory=dict)
+    seconds: float | None = None
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The trial as indented JSON; floats read back bit for bit."""

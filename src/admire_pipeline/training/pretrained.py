@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from admire_pipeline.errors import UserError
 from admire_pipeline.training.cached import find_folder
 from admire_pipeline.training.corpus.errors import WHO_ASKS, CorpusError, one_line
+from admire_pipeline.training.corpus.hub import is_commit
 from admire_pipeline.training.corpus.tokenizer import HuggingFaceTokenizer, load_tokenizer
 from admire_pipeline.training.settings import ModelSettings
 
@@ -126,11 +127,13 @@ def checkpoint_identity(settings: ModelSettings) -> str:
 
     Commit of a hub checkpoint; of a folder, names and sizes of its files and the first and last
     1 MiB of each, since a whole 7B model would take a minute to read.
+
+    Raises:
+        UserError: If a hub checkpoint cannot be had.
     """
     folder = Path(str(settings.checkpoint))
     if not folder.is_dir():
-        config = checkpoint_config(settings, "fidelities")
-        return str(getattr(config, "_commit_hash", None) or _revision(settings))
+        return _hub_commit(settings)
     digest = hashlib.sha256()
     for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
         size = path.stat().st_size
@@ -140,6 +143,28 @@ def checkpoint_identity(settings: ModelSettings) -> str:
             file.seek(-min(size, _SAMPLE), os.SEEK_END)
             digest.update(file.read())
     return digest.hexdigest()
+
+
+def follows_hub(settings: ModelSettings) -> bool:
+    """Whether it is a Hub checkpoint whose name or tag may mean another commit tomorrow."""
+    if settings.checkpoint is None or Path(settings.checkpoint).is_dir():
+        return False
+    return not is_commit(settings.revision)
+
+
+def _hub_commit(settings: ModelSettings) -> str:
+    from transformers.utils.hub import cached_file
+
+    place = str(settings.checkpoint)
+    try:
+        path = cached_file(place, "config.json", revision=_revision(settings))
+    except Exception as error:
+        raise UserError(
+            f"fidelities: {place!r} cannot be read ({one_line(error)}); "
+            "allowed: a folder or hub name with safetensors"
+        ) from error
+    # The cache, which serves without a network too, names its folders by commit.
+    return Path(str(path)).parent.name
 
 
 def _revision(settings: ModelSettings) -> str:

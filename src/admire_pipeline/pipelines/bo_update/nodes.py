@@ -10,9 +10,11 @@ from admire_pipeline.pipelines.recipes import check_recipe
 from admire_pipeline.pipelines.search import (
     SearchSettings,
     campaign_space,
+    current_costs,
     mixture_by_domain,
     spent,
     tabulate_trials,
+    with_costs,
 )
 from admire_pipeline.pipelines.warm_start import add_warm_start
 from admire_pipeline.tracking import CampaignSettings, Trial
@@ -68,7 +70,7 @@ def recommend_mixture(  # noqa: PLR0913, PLR0917
     Args:
         observation: The history, this step's trial included.
         corpus: Its domains.
-        campaign: Its seed.
+        campaign: Its seed, and where the costs come from.
         search: The policy.
         fidelities: The ladder.
         evaluation: What is measured.
@@ -78,6 +80,7 @@ def recommend_mixture(  # noqa: PLR0913, PLR0917
     """
     space = campaign_space(corpus, search, fidelities, evaluation, objective)
     table = add_warm_start(warm_start, tabulate_trials(observation, space, recipes))
+    space = with_costs(space, current_costs(campaign, fidelities, observation))
     best = recommend(space, table, search.build_policy(), campaign.seed)
     if best is None:
         return {}
@@ -120,6 +123,7 @@ def report_step(
     observation: list[Trial],
     recommendation: dict[str, Any],
     campaign: CampaignSettings,
+    fidelities: Ladder,
 ) -> dict[str, Any]:
     """What a person wants to know after a step."""
     done = next(entry for entry in observation if entry.run_id == trial.run_id)
@@ -142,6 +146,10 @@ def report_step(
             "trials": len(observation),
             "spent": spent(observation),
             "budget": campaign.budget,
+            "costs": {
+                "origin": campaign.costs,
+                "next": current_costs(campaign, fidelities, observation),
+            },
         },
     }
 

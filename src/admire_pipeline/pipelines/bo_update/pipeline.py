@@ -49,7 +49,13 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 report_step,
-                inputs=["trial", "observation", "recommendation", "params:campaign"],
+                inputs=[
+                    "trial",
+                    "observation",
+                    "recommendation",
+                    "params:campaign",
+                    "params:fidelities",
+                ],
                 outputs="step_report",
                 name="report_step",
             ),

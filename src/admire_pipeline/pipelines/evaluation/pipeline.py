@@ -18,6 +18,7 @@ def create_pipeline() -> Pipeline:
                     "training_run",
                     "corpus",
                     "trial_folder",
+                    "curves",
                     "params:fidelities",
                     "params:evaluation",
                     "recipes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from admire_pipeline.errors import CampaignOver
@@ -10,14 +11,17 @@ from admire_pipeline.optimizer import propose
 from admire_pipeline.pipelines.search import (
     SearchSettings,
     campaign_space,
+    current_costs,
     mixture_by_domain,
     spent,
     tabulate_trials,
+    with_costs,
 )
 from admire_pipeline.pipelines.warm_start import add_warm_start
 from admire_pipeline.tracking import CampaignSettings, Trial, TrialDraft
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.objective import ObjectiveSettings
+from admire_pipeline.training.provenance import provenance
 from admire_pipeline.training.requirements import check_requirements
 from admire_pipeline.training.settings import EvaluationSettings, Ladder
 
@@ -52,12 +56,14 @@ def propose_trial(  # noqa: PLR0913, PLR0917
     space = campaign_space(corpus, search, fidelities, evaluation, objective)
     table = tabulate_trials(trials, space, recipes)
     if interrupted is not None:
-        return interrupted
+        origin = provenance(corpus, fidelities[interrupted.fidelity])
+        return replace(interrupted, provenance=origin | dict(interrupted.provenance))
     if (paid := spent(trials)) >= campaign.budget:
         raise CampaignOver(
             f"campaign {campaign.name!r}: its budget is spent ({paid:.2f} of "
             f"{campaign.budget:.2f}); raise campaign.budget to go on"
         )
+    space = with_costs(space, current_costs(campaign, fidelities, trials))
     known = add_warm_start(warm_start, table)
     proposal = propose(space, known, search.build_policy(), campaign.seed)
     logger.info(
@@ -77,4 +83,5 @@ def propose_trial(  # noqa: PLR0913, PLR0917
         based_on=proposal.based_on,
         campaign_seed=campaign.seed,
         recipe=recipes[proposal.fidelity],
+        provenance=provenance(corpus, fidelities[proposal.fidelity]),
     )

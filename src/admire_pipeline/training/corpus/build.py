@@ -17,8 +17,9 @@ import numpy as np
 
 from admire_pipeline.disk import sync, sync_file
 from admire_pipeline.training.corpus.errors import CorpusError
+from admire_pipeline.training.corpus.hub import resolve_commit
 from admire_pipeline.training.corpus.parallel import Workers
-from admire_pipeline.training.corpus.settings import CorpusSettings
+from admire_pipeline.training.corpus.settings import CorpusSettings, DomainSettings
 from admire_pipeline.training.corpus.shards import ShardWriter
 from admire_pipeline.training.corpus.sources import find_parts
 from admire_pipeline.training.corpus.split import RECORD, Split, split_documents
@@ -64,7 +65,11 @@ def build_domain(  # noqa: PLR0913 - what and where, and the processes to do it 
     try:
         copies = staging / "copies"
         copies.mkdir()
-        chunks = _survey(name, settings, root, copies, workers)
+        domain = settings.domains[name]
+        commit = resolve_commit(name, domain, root)
+        if commit is not None:
+            domain = domain.model_copy(update={"revision": commit})
+        chunks = _survey(name, domain, settings.tokenizer, root, copies, workers)
         records = _gather(chunks, copies / "records")
         if not len(records):
             rows = f" where {settings.domains[name].where}" if settings.domains[name].where else ""
@@ -92,6 +97,7 @@ def build_domain(  # noqa: PLR0913 - what and where, and the processes to do it 
             ).hexdigest(),
             "tokenizer": {"name": recipe["corpus"]["tokenizer"], **asdict(vocabulary)},
             "recipe": recipe,
+            "revision": commit,
             "built_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - began, 2),
         }
@@ -114,10 +120,9 @@ def build_domain(  # noqa: PLR0913 - what and where, and the processes to do it 
     )
 
 
-def _survey(
-    name: str, settings: CorpusSettings, root: Path, copies: Path, workers: Workers
+def _survey(  # noqa: PLR0913 - what, where to, and the processes to do it with
+    name: str, domain: DomainSettings, tokenizer: str, root: Path, copies: Path, workers: Workers
 ) -> list[Chunk]:
-    domain = settings.domains[name]
     parts = find_parts(name, domain, root)
     together = [[part] for part in parts]
     if domain.max_bytes is not None:
@@ -125,7 +130,7 @@ def _survey(
         sides = ([part for part in parts if part.held_out is side] for side in (False, True))
         together = [side for side in sides if side]
     jobs = [
-        SurveyJob(name, domain, settings.tokenizer, group, copies / f"{number:06d}")
+        SurveyJob(name, domain, tokenizer, group, copies / f"{number:06d}")
         for number, group in enumerate(together)
     ]
     size = sum(part.size for part in parts)

@@ -67,7 +67,7 @@ class Corpus:
         under `validation`; `duplicates_dropped`, `near_duplicates` (kept, always on one side),
         `left_out` documents, and `overlapping` ones, which resemble validation documents of another
         domain and are not trained on; `content_hash` of the documents, `tokens_hash` of the shards;
-        `recipe`, `built_at`, `seconds`.
+        `recipe`, `built_at`, `seconds`; `revision`, the commit that a Hub dataset was read at.
         """
         domains = {
             name: json.loads((folder / "manifest.json").read_text(encoding="utf-8"))

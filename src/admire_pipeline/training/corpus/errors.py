@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from admire_pipeline.credentials import masked
 from admire_pipeline.errors import UserError
 
 WHO_ASKS = "set HF_TOKEN, or `huggingface: {token: ...}` in conf/local/credentials.yml"
@@ -22,6 +23,9 @@ class CorpusError(UserError):
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:
-    """First line of an exception's message, cut to `limit` characters; its type if it has none."""
-    lines = str(error).strip().splitlines()
+    """First line of an exception's message, cut to `limit` characters; its type if it has none.
+
+    The Hub's token is masked: a server may quote the headers that it refuses.
+    """
+    lines = masked(str(error)).strip().splitlines()
     return lines[0][:limit] if lines else type(error).__name__

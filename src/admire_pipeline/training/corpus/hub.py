@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,56 @@ from admire_pipeline.training.corpus.settings import DomainSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
+
+TIMEOUT = 10.0
+"""Seconds to wait for the Hub to name a commit."""
+
+logger = logging.getLogger(__name__)
+
+
+def is_commit(revision: str | None) -> bool:
+    """Whether a revision is a whole commit hash, which never means anything else."""
+    return re.fullmatch("[0-9a-f]{40}", revision or "") is not None
+
+
+def resolve_commit(name: str, domain: DomainSettings, root: Path) -> str | None:
+    """The commit that a domain's Hub dataset is to be read at; warns where none is pinned.
+
+    Args:
+        name: Name of the domain.
+        domain: Its settings.
+        root: Local dataset folders are looked up here.
+
+    Returns:
+        The commit; None of other sources, or where the Hub does not tell: whether the dataset can
+        be had all the same, as from a cache, shows when it is loaded.
+    """
+    place = domain.huggingface
+    if place is None or (root / place).is_dir():
+        return None
+    if is_commit(domain.revision):
+        return domain.revision
+    from huggingface_hub import HfApi
+
+    try:
+        info = HfApi().dataset_info(place, revision=domain.revision, timeout=TIMEOUT)
+    except Exception as error:  # the Hub and the network fail in many ways
+        logger.warning(
+            "corpus.domains.%s.revision: the Hub does not tell the commit of %s (%s)",
+            name,
+            place,
+            one_line(error),
+        )
+        return None
+    if domain.revision is None:
+        logger.warning(
+            "corpus.domains.%s.revision: not pinned; %s is taken at its commit of now, set "
+            "revision: %s to keep it",
+            name,
+            place,
+            info.sha,
+        )
+    return info.sha
 
 
 def load_parts(
