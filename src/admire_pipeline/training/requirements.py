@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.harness.check import check_tasks
 from admire_pipeline.training.models import check_vocabulary
 from admire_pipeline.training.settings import EvaluationSettings, Ladder
 
@@ -12,13 +13,14 @@ def check_requirements(corpus: Corpus, fidelities: Ladder, evaluation: Evaluatio
     """Check that models and text fit each other.
 
     Every model takes every token; every domain fills a training sequence and a batch of validation
-    windows at each fidelity.
+    windows at each fidelity; every task can be asked, as far as that needs no data.
 
     Raises:
         UserError: Naming the fidelity or the domain, what it has and what is needed.
     """
     for name, fidelity in fidelities.root.items():
         check_vocabulary(fidelity, corpus, f"fidelities.{name}")
+    check_tasks(evaluation, corpus.settings.tokenizer)
     longest = max(f.training.sequence_length for f in fidelities.root.values())
     for domain in corpus.domains:
         if not len(corpus.sequences(domain, longest)):

@@ -100,10 +100,12 @@ def train_trial(  # noqa: PLR0913
 
 
 def load_model(folder: Path) -> PreTrainedModel:
-    """The finished model, on the GPU where there is one."""
+    """The finished model, on this process' GPU where there is one."""
     import torch
+    from accelerate import PartialState  # type: ignore[import-untyped]
     from transformers import AutoModelForCausalLM
 
     disable_progress_bar()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    gpu = f"cuda:{PartialState().local_process_index}"
+    device = gpu if torch.cuda.is_available() else "cpu"
     return AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, device_map=device)

@@ -18,23 +18,31 @@ def evaluate_model(  # noqa: PLR0913
     training_run: dict[str, Any],
     corpus: Corpus,
     trial_folder: Path,
+    project_folder: Path,
     fidelities: Ladder,
     evaluation: EvaluationSettings,
     recipes: dict[str, str],
-) -> list[dict[str, Any]]:
-    """Measure bits per byte on every validation domain, one row each."""
-    check_recipe(trial, recipes)
-    from admire_pipeline.training.evaluation import evaluate_domains
-    from admire_pipeline.training.run import load_model  # transformers takes seconds
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Measure bits per byte on every validation domain, and every task.
 
-    metrics = evaluate_domains(
-        load_model(trial_folder / training_run["model"]),
+    Returns:
+        One row for each metric; lm-evaluation-harness' whole results for each task.
+    """
+    check_recipe(trial, recipes)
+    from admire_pipeline.training.evaluate import (  # transformers takes seconds
+        EVALUATIONS,
+        evaluate_trial,
+        read_harness_results,
+    )
+
+    what = (
+        trial_folder / training_run["model"],
         corpus,
         fidelities[trial.fidelity].training.sequence_length,
-        evaluation.batch_size,
-        evaluation.max_bytes,
+        evaluation.located(project_folder),
+        project_folder / EVALUATIONS,
     )
-    return [asdict(metric) for metric in metrics]
+    return [asdict(metric) for metric in evaluate_trial(*what)], read_harness_results(*what)
 
 
 def score_trial(

@@ -18,11 +18,12 @@ def create_pipeline() -> Pipeline:
                     "training_run",
                     "corpus",
                     "trial_folder",
+                    "project_folder",
                     "params:fidelities",
                     "params:evaluation",
                     "recipes",
                 ],
-                outputs="evaluation_table",
+                outputs=["evaluation_table", "harness_results"],
                 name="evaluate_model",
             ),
             Node(
