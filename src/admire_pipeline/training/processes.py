@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from accelerate import PartialState  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,10 +22,9 @@ def spread(work: Callable[[list[T]], list[R]], items: Sequence[T]) -> list[R]:
     Returns:
         All results, in the order of the items, in every process.
     """
-    from accelerate import PartialState  # type: ignore[import-untyped]
     from accelerate.utils import gather_object  # type: ignore[import-untyped]
 
-    state = PartialState()
+    state = this_process()
     count = state.num_processes
     share = list(items[state.process_index :: count])
     gathered = gather_object(work(share) if share else [])
@@ -34,6 +36,7 @@ def of_first(value: T) -> T:
     """The first process' value, in every process."""
     from accelerate.utils import broadcast_object_list
 
+    this_process()
     shared: T
     (shared,) = broadcast_object_list([value])
     return shared
@@ -41,6 +44,14 @@ def of_first(value: T) -> T:
 
 def is_first() -> bool:
     """Whether this process is the one that writes, and speaks, for all."""
-    from accelerate import PartialState
+    return bool(this_process().is_main_process)
 
-    return bool(PartialState().is_main_process)
+
+def this_process() -> PartialState:
+    """Which process of how many this is, and its device."""
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    # The first one made is every later one: made without the flag, it takes processes on CPUs for
+    # lone ones.
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))

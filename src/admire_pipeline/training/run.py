@@ -17,6 +17,7 @@ from admire_pipeline.errors import UserError
 from admire_pipeline.training.evaluation import evaluate_domains, mean_bits_per_byte
 from admire_pipeline.training.mixing import MixingPlan, MixtureDataset
 from admire_pipeline.training.models import build_model
+from admire_pipeline.training.processes import this_process
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
 from admire_pipeline.training.trainer import train_model
 
@@ -102,10 +103,9 @@ def train_trial(  # noqa: PLR0913
 def load_model(folder: Path) -> PreTrainedModel:
     """The finished model, on this process' GPU where there is one."""
     import torch
-    from accelerate import PartialState  # type: ignore[import-untyped]
     from transformers import AutoModelForCausalLM
 
     disable_progress_bar()
-    gpu = f"cuda:{PartialState().local_process_index}"
+    gpu = f"cuda:{this_process().local_process_index}"
     device = gpu if torch.cuda.is_available() else "cpu"
     return AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, device_map=device)

@@ -21,7 +21,7 @@ def check(task: dict[str, Any], chat: bool = False, tokenizer: str = "byt5") -> 
     [
         (
             {"task": "arc_esy", "metric": "acc"},
-            r"\.task: unknown 'arc_esy'; did you mean 'arc_easy",
+            r"\.task: unknown 'arc_esy'; did you mean 'arc",
         ),
         ({"task": "arc_easy", "metric": "f1"}, r"\.metric: 'f1' is not allowed; .*acc, acc_norm"),
         ({"task": "gsm8k", "metric": "exact_match"}, r"\.filter: 'none' .*strict-match, flexible"),

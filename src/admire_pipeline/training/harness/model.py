@@ -11,6 +11,7 @@ from admire_pipeline.errors import UserError
 from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.corpus.tokenizer import BYTES
 from admire_pipeline.training.device import has_bf16
+from admire_pipeline.training.harness.quiet import quiet
 from admire_pipeline.training.processes import is_first, spread
 
 if TYPE_CHECKING:
@@ -52,17 +53,18 @@ def wrap_model(model: PreTrainedModel, tokenizer: str, batch_size: int) -> Share
         batch_size: Prompts in one forward pass.
     """
     known = load_tokenizer(tokenizer)
-    return SharedLM(
-        pretrained=model,
-        tokenizer=known,
-        batch_size=batch_size,
-        # As in training and validation: weights in float32, products in bfloat16 on a GPU.
-        mixed_precision_dtype=torch.bfloat16 if has_bf16() else None,
-        softmax_dtype=torch.float32,
-        # A tokenizer that ends each text (ByT5's) would put that end between prompt and answer, and
-        # the harness would take the answer to begin one token late.
-        add_bos_token=False if _ends_texts(known) else None,
-    )
+    with quiet():
+        return SharedLM(
+            pretrained=model,
+            tokenizer=known,
+            batch_size=batch_size,
+            # As in training and validation: weights in float32, products in bfloat16 on a GPU.
+            mixed_precision_dtype=torch.bfloat16 if has_bf16() else None,
+            softmax_dtype=torch.float32,
+            # A tokenizer that ends each text (ByT5's) would put that end between prompt and answer,
+            # and the harness would take the answer to begin one token late.
+            add_bos_token=False if _ends_texts(known) else None,
+        )
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from typing import Any
 
 from lm_eval import simple_evaluate  # type: ignore[import-untyped]
@@ -18,6 +17,7 @@ from admire_pipeline.errors import UserError, suggest
 from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.harness.check import check_direction
 from admire_pipeline.training.harness.model import SharedLM
+from admire_pipeline.training.harness.quiet import quiet
 from admire_pipeline.training.harness.tasks import build_task
 from admire_pipeline.training.objective import Metric
 from admire_pipeline.training.processes import of_first
@@ -57,7 +57,7 @@ def run_task(name: str, task: TaskSettings, lm: SharedLM, chat: bool) -> tuple[M
     key = f"evaluation.tasks.{name}"
     # Its worker processes would be forked from this one, which may hold a GPU.
     os.environ.setdefault("DISABLE_MULTIPROC", "1")
-    with _quiet():
+    with quiet(), redirect_stdout(io.StringIO()):
         built = build_task(name, task, key, lambda text: len(lm.tok_encode(text)))
         try:
             results = simple_evaluate(
@@ -111,28 +111,3 @@ def read_metric(results: Mapping[str, Any], name: str, task: TaskSettings) -> Me
         documents=sum(count["effective"] for count in results["n-samples"].values()),
         bytes=None,
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Only the harness' warnings about prompts, and each of these once for a task."""
-    logger, models = logging.getLogger("lm_eval"), logging.getLogger("lm_eval.models.huggingface")
-    levels = logger.level, models.level
-    seen: set[tuple[str, int]] = set()
-
-    def once(record: logging.LogRecord) -> bool:
-        place = (record.pathname, record.lineno)
-        new = place not in seen
-        seen.add(place)
-        return new
-
-    logger.setLevel(logging.ERROR)
-    models.setLevel(logging.WARNING)
-    models.addFilter(once)
-    try:
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        models.removeFilter(once)
-        logger.setLevel(levels[0])
-        models.setLevel(levels[1])
