@@ -26,6 +26,7 @@ def check(task: dict[str, Any], chat: bool = False, tokenizer: str = "byt5") -> 
         ({"task": "arc_easy", "metric": "f1"}, r"\.metric: 'f1' is not allowed; .*acc, acc_norm"),
         ({"task": "gsm8k", "metric": "exact_match"}, r"\.filter: 'none' .*strict-match, flexible"),
         ({"task": "ai2_arc", "metric": "acc"}, r"\.task: 'ai2_arc' is a name of several tasks"),
+        ({"task": "AraDiCE", "metric": "acc"}, r"\.task: 'AraDiCE' is a group without a mean"),
         ({"task": "humaneval", "metric": "acc"}, r"\.task: 'humaneval' runs code"),
         ({"task": "mmlu", "metric": "acc_norm"}, r"\.metric: 'acc_norm' is not allowed; .*acc$"),
         (

@@ -119,6 +119,21 @@ def test_data_that_cannot_be_fetched(lm: SharedLM, monkeypatch: pytest.MonkeyPat
         run_task("arc", task, lm, chat=False)
 
 
+def test_chat_with_another_tokenizer(
+    bigram_model: Path, word_tokenizer: Path, tmp_path: Path
+) -> None:
+    """Words are all alike to the model, and of equals the first is chosen: right in 2 of 3."""
+    lm = wrap_model(load_model(bigram_model), str(word_tokenizer), batch_size=2)
+    rows = [
+        {"question": "hello you", "choices": ["hello", "you"], "answer": answer}
+        for answer in (0, 0, 1)
+    ]
+    task = own_task(write(tmp_path / "x.jsonl", rows), few_shot=1)
+    metric, results = run_task("x", task, lm, chat=True)
+    assert metric.value == pytest.approx(2 / 3)
+    assert results["n-shot"] == {"x": 1}
+
+
 RESULTS: dict[str, Any] = {
     "results": {"t": {"alias": "t", "acc,none": 0.5, "acc_stderr,none": "N/A", "ppl,none": 3.0}},
     "higher_is_better": {"t": {"acc": True, "ppl": False}},

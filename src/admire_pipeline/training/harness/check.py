@@ -61,9 +61,8 @@ def _check_known(task: TaskSettings, key: str) -> None:
         raise UserError(f"{key}.task: unknown {name!r}; {_nearest(name, index)}")
     entry = index[name]
     if entry.tags and entry.cfg is None:
-        raise UserError(
-            f"{key}.task: {name!r} is a name of several tasks; allowed: {', '.join(entry.tags)}"
-        )
+        members = ", ".join(sorted(entry.tags))
+        raise UserError(f"{key}.task: {name!r} is a name of several tasks; allowed: {members}")
     config: Mapping[str, Any] = entry.cfg or {}
     if config.get("unsafe_code"):
         raise UserError(
@@ -76,6 +75,10 @@ def _check_known(task: TaskSettings, key: str) -> None:
     metrics = _declared(config)
     if metrics is None:
         return
+    if not metrics:
+        raise UserError(
+            f"{key}.task: {name!r} is a group without a mean; allowed: its tasks, one by one"
+        )
     _one_of(task.metric, metrics, f"{key}.metric")
     check_direction(task.metric, metrics[task.metric], f"{key}.metric")
     if "group" not in config:
