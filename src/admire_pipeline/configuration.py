@@ -97,6 +97,12 @@ def _check_unit(config: Configuration) -> None:
 
 def _check_objective(config: Configuration) -> None:
     measured = measured_metrics(config.corpus.evaluated, config.evaluation)
+    for name, task in config.evaluation.tasks.items():
+        if measured.count(f"{task.metric}.{name}") > 1:
+            raise UserError(
+                f"evaluation.tasks.{name}: it measures {task.metric!r}, and so does the domain of "
+                "that name; allowed: another name"
+            )
     for name in config.objective.weights or {}:
         if name not in measured:
             raise UserError(

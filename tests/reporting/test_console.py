@@ -63,6 +63,17 @@ def test_every_number_of_a_step(report: dict[str, Any]) -> None:
     assert any("spent 2.200 of 20 in 7 trials" in line for line in lines)
 
 
+def test_tasks_stand_in_a_table_of_their_own(report: dict[str, Any]) -> None:
+    report["trial"]["metrics"] |= {"acc.arc": 0.25, "exact_match.sums": 0.5}
+    report["recommendation"]["metrics"]["acc.arc"] = {"mean": 0.375, "sd": 0.1}
+    lines = printed(report)
+    start = lines.index("task measured predicted")
+    assert lines[start + 1 : start + 3] == ["acc.arc 0.2500 0.3750", "exact_match.sums 0.5000 -"]
+    assert "tables - - 3.0000 -" in lines[:start]
+    report["recommendation"] = {}
+    assert "acc.arc 0.2500" in printed(report)
+
+
 def test_without_a_target_trial_the_prediction_is_called_a_guess(report: dict[str, Any]) -> None:
     report["recommendation"]["target_trials"] = 0
     lines = printed(report)

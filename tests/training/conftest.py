@@ -113,4 +113,40 @@ def smollm2(smollm2_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     model.load_state_dict(loaded.state_dict())
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(**place).save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def bigram_model(tmp_path_factory):
+    """Folder of a model of bytes that says one thing after each byte, whatever stood before.
+
+    `=` is followed by `4`, that by a line break, a space by `a`; after anything else all bytes are
+    alike. Attention and MLP are zero, the embedding is the identity, and so the output matrix holds
+    the logits of the next byte.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    size = 384
+    config = LlamaConfig(
+        vocab_size=size,
+        hidden_size=size,
+        intermediate_size=4,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        max_position_embeddings=128,
+        tie_word_embeddings=False,
+        bos_token_id=1,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.model.norm.weight.fill_(1)
+        model.model.embed_tokens.weight.copy_(torch.eye(size))
+        for before, after in ("=4", "4\n", " a"):
+            model.lm_head.weight[ord(after) + 3, ord(before) + 3] = 1
+    folder = tmp_path_factory.mktemp("bigram")
+    model.save_pretrained(folder)
     return folder

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from kedro.pipeline import Node
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.tracking import Trial
 from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.harness.questions import questions_hash
 from admire_pipeline.training.objective import ObjectiveSettings
 from admire_pipeline.training.recipe import recipe_hash
 from admire_pipeline.training.settings import EvaluationSettings, Ladder
@@ -19,10 +21,16 @@ def hash_recipes(
     fidelities: Ladder,
     evaluation: EvaluationSettings,
     objective: ObjectiveSettings,
+    project_folder: Path,
 ) -> dict[str, str]:
-    """Hash of the configured recipe per fidelity."""
+    """Hash of the configured recipe per fidelity.
+
+    Raises:
+        UserError: If the questions of a task of the user's own cannot be used.
+    """
+    questions = questions_hash(evaluation.located(project_folder))
     return {
-        name: recipe_hash(corpus, fidelity, evaluation, objective)
+        name: recipe_hash(corpus, fidelity, evaluation, objective, questions)
         for name, fidelity in fidelities.root.items()
     }
 
@@ -50,7 +58,13 @@ def recipes_node() -> Node:
     """The node that every stage begins with; in a whole step it stands once."""
     return Node(
         hash_recipes,
-        inputs=["corpus", "params:fidelities", "params:evaluation", "params:objective"],
+        inputs=[
+            "corpus",
+            "params:fidelities",
+            "params:evaluation",
+            "params:objective",
+            "project_folder",
+        ],
         outputs="recipes",
         name="hash_recipes",
     )

@@ -10,6 +10,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+LOSS = "bits_per_byte."
+"""Before a domain's name: the metric of its validation text."""
+
 BAR = 16
 """Characters of a full bar."""
 
@@ -63,7 +66,9 @@ def _trial(trial: Mapping[str, Any], best: Mapping[str, Any]) -> list[Renderable
     if predicted:
         table.add_column("predicted", justify="right")
     measured = {
-        name.removeprefix("bits_per_byte."): value for name, value in trial["metrics"].items()
+        name.removeprefix(LOSS): value
+        for name, value in trial["metrics"].items()
+        if name.startswith(LOSS)
     }
     largest = max(trial["mixture"].values())
     for domain in [*trial["mixture"], *sorted(set(measured) - set(trial["mixture"]))]:
@@ -77,7 +82,7 @@ def _trial(trial: Mapping[str, Any], best: Mapping[str, Any]) -> list[Renderable
             row.append("-" if weight is None else f"{best['mixture'][domain]:.1%}")
         row.append(f"{measured[domain]:.4f}" if domain in measured else "-")
         if predicted:
-            metric = predicted.get(f"bits_per_byte.{domain}")
+            metric = predicted.get(f"{LOSS}{domain}")
             row.append(f"{metric['mean']:.4f}" if metric else "-")
         table.add_row(*row)
     error = trial["score_standard_error"]
@@ -87,6 +92,7 @@ def _trial(trial: Mapping[str, Any], best: Mapping[str, Any]) -> list[Renderable
             f"  run {trial['run_id']}"
         ),
         table,
+        *_tasks(trial["metrics"], predicted),
         Text(
             f"score   {trial['score']:.4f}"
             + (f" ± {error:.4f}" if error is not None else "")
@@ -104,6 +110,26 @@ def _trial(trial: Mapping[str, Any], best: Mapping[str, Any]) -> list[Renderable
             )
         )
     return lines
+
+
+def _tasks(
+    metrics: Mapping[str, float], predicted: Mapping[str, Mapping[str, float]]
+) -> list[RenderableType]:
+    """Metrics other than validation losses, where there are any."""
+    names = [name for name in metrics if not name.startswith(LOSS)]
+    if not names:
+        return []
+    table = Table(box=None, pad_edge=False)
+    table.add_column("task")
+    table.add_column("measured", justify="right")
+    if predicted:
+        table.add_column("predicted", justify="right")
+    for name in names:
+        row = [name, f"{metrics[name]:.4f}"]
+        if predicted:
+            row.append(f"{predicted[name]['mean']:.4f}" if name in predicted else "-")
+        table.add_row(*row)
+    return [table]
 
 
 def _bar(weight: float, largest: float) -> str:

@@ -200,11 +200,13 @@ class TrialFileDataset(CampaignDataset):
         name: Name of the file. (A key `filename` would not do: Kedro takes it for a path within
             the project.)
         dataset: Config of the ordinary Kedro dataset that reads and writes it.
+        optional: Write no file where there is nothing to write.
     """
 
-    def __init__(self, name: str, dataset: dict[str, Any]) -> None:
+    def __init__(self, name: str, dataset: dict[str, Any], optional: bool = False) -> None:
         self._name = name
         self._config = dataset
+        self._optional = optional
 
     def load(self) -> Any:
         """Read the trial's file; one written on another machine is fetched from its run."""
@@ -218,6 +220,8 @@ class TrialFileDataset(CampaignDataset):
 
     def save(self, data: Any) -> None:
         """Write the trial's file and log it to its run."""
+        if self._optional and not data:
+            return
         path = self._path
         _save_whole(self._config, path, data)
         self.store.log_artifact(path)

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from admire_pipeline.training.corpus import Corpus, ValidationShard
 
 
-def evaluate_domains(
+def evaluate_domains(  # noqa: PLR0913
     model: PreTrainedModel,
     corpus: Corpus,
     sequence_length: int,
     batch_size: int,
     max_bytes: int,
+    domains: Sequence[str] | None = None,
 ) -> list[Metric]:
-    """Bits per byte of `model` on every validation domain.
+    """Bits per byte of `model` on validation domains.
 
     Every token of a passage is predicted once, from at most `sequence_length` tokens before it in
     its window; the first one from the end-of-text token. Of chats, only what the assistant says
@@ -38,9 +39,10 @@ def evaluate_domains(
         sequence_length: Tokens in a window.
         batch_size: Windows in one forward pass.
         max_bytes: Text read per domain, in UTF-8 bytes, whole passages.
+        domains: Which ones; None: all.
     """
     metrics = []
-    for domain in corpus.validation_domains:
+    for domain in corpus.validation_domains if domains is None else domains:
         shard = corpus.validation(domain)
         count = shard.first(max_bytes)
         nats = passage_losses(model, shard, count, corpus.eos_token_id, sequence_length, batch_size)

@@ -11,7 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from admire_pipeline.errors import TrialError, UserError
 from admire_pipeline.training.settings import EvaluationSettings
 
-LOSSES = ("bits_per_byte", "byte_perplexity", "word_perplexity", "perplexity")
+LOSSES = (
+    "bits_per_byte",
+    "byte_perplexity",
+    "word_perplexity",
+    "perplexity",
+    "brier_score",
+    "ter",
+)
 """Kinds of metric of which less is better; they enter the score negated."""
 
 
@@ -20,18 +27,18 @@ class Metric:
     """One measured metric.
 
     Attributes:
-        name: `<kind>.<domain>`, e.g. `bits_per_byte.python`.
+        name: `<kind>.<domain or task>`, e.g. `bits_per_byte.python`, `acc.arc_easy`.
         value: In the metric's own unit and direction.
         standard_error: Of `value`, in the same unit; NaN where it is not known.
-        documents: Validation documents it was measured on.
-        bytes: UTF-8 bytes it was measured on.
+        documents: Validation documents, or questions, it was measured on.
+        bytes: UTF-8 bytes it was measured on; None for a task.
     """
 
     name: str
     value: float
     standard_error: float
     documents: int
-    bytes: int
+    bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,8 @@ class ObjectiveSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     weights: dict[str, float] | None = Field(default=None, min_length=1)
-    """Weight per metric (`bits_per_byte.<validation domain>`); they are normalised to sum to 1.
-    null: every validation domain counts the same."""
+    """Weight per metric (`bits_per_byte.<validation domain>` or `<metric>.<task>`); they are
+    normalised to sum to 1. null: every measured metric counts the same, in its own unit."""
 
     @field_validator("weights")
     @classmethod

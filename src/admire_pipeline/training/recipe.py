@@ -25,12 +25,20 @@ def recipe_hash(
     fidelity: FidelitySettings,
     evaluation: EvaluationSettings,
     objective: ObjectiveSettings,
+    questions: str = "",
 ) -> str:
     """Hash of all that a score depends on besides mixture and seed.
 
     The text, the model (of a checkpoint: what it holds) and its training, how much is evaluated
     and how it is weighed. What only decides speed, cost or curves is left out and may be changed
     within a campaign.
+
+    Args:
+        corpus: The text.
+        fidelity: The model and its training.
+        evaluation: What is measured.
+        objective: What counts.
+        questions: Hash of the questions of the user's own tasks (`questions_hash`).
     """
     parts = (
         corpus.manifest["hash"],
@@ -39,5 +47,6 @@ def recipe_hash(
         fidelity.training.model_dump_json(exclude=SPEED_ONLY),
         evaluation.model_dump_json(include={"max_bytes", "tasks", "chat"}),
         objective.model_dump_json(),
+        questions,
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -19,6 +19,7 @@ from admire_pipeline.training.evaluation import evaluate_domains, mean_bits_per_
 from admire_pipeline.training.lora import merge_adapters
 from admire_pipeline.training.mixing import MixingPlan
 from admire_pipeline.training.models import build_model
+from admire_pipeline.training.processes import this_process
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
 from admire_pipeline.training.trainer import train_model
 from admire_pipeline.training.weights import CHECKPOINTS, MODEL, UNFINISHED
@@ -105,7 +106,7 @@ def train_trial(  # noqa: PLR0913
 
 
 def load_model(folder: Path) -> PreTrainedModel:
-    """The finished model as it was saved, float32 or bfloat16, on the GPU where there is one.
+    """The finished model in the dtype that it was saved in, on this process' GPU if there is one.
 
     Raises:
         UserError: If its weights are not there.
@@ -119,7 +120,8 @@ def load_model(folder: Path) -> PreTrainedModel:
             "them; allowed: to evaluate it there, or give it up with `kedro admire abandon`"
         )
     disable_progress_bar()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    gpu = f"cuda:{this_process().local_process_index}"
+    device = gpu if torch.cuda.is_available() else "cpu"
     return AutoModelForCausalLM.from_pretrained(
         folder, use_safetensors=True, dtype="auto", device_map=device
     )

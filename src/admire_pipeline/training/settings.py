@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
@@ -203,7 +204,7 @@ class TaskSettings(_Settings):
     kind: Literal["multiple_choice", "generation"] | None = None
     """Of a file: rows of {question, choices, answer} (the right choice's number from 0), or of
     {question, answer}."""
-    metric: str = Field(min_length=1)
+    metric: str = Field(pattern=r"^[A-Za-z0-9_\-]+$")
     """Which of the task's metrics counts, e.g. acc, acc_norm, exact_match."""
     filter: str = Field(default="none", min_length=1)
     """Which of the task's filters of the answers counts."""
@@ -239,6 +240,16 @@ class EvaluationSettings(_Settings):
     def task_metrics(self) -> tuple[str, ...]:
         """Names of the metrics that the tasks measure."""
         return tuple(f"{task.metric}.{name}" for name, task in self.tasks.items())
+
+    def located(self, root: Path) -> EvaluationSettings:
+        """The same, with the tasks' relative paths taken from `root`."""
+        tasks = {
+            name: task
+            if task.path is None
+            else task.model_copy(update={"path": str(root / Path(task.path).expanduser())})
+            for name, task in self.tasks.items()
+        }
+        return self.model_copy(update={"tasks": tasks})
 
 
 class MixingSettings(_Settings):

@@ -15,32 +15,41 @@ from admire_pipeline.training.objective import Metric, ObjectiveSettings, score_
 from admire_pipeline.training.settings import EvaluationSettings, Ladder
 
 
-def evaluate_model(  # noqa: PLR0913
+def evaluate_model(  # noqa: PLR0913, PLR0917
     trial: Trial,
     training_run: dict[str, Any],
     corpus: Corpus,
     trial_folder: Path,
     log_metrics: Callable[[Mapping[str, float], int], None],
+    project_folder: Path,
     fidelities: Ladder,
     evaluation: EvaluationSettings,
     recipes: dict[str, str],
-) -> list[dict[str, Any]]:
-    """Measure bits per byte on every validation domain, one row each."""
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Measure bits per byte on every validation domain, and every task.
+
+    Returns:
+        One row for each metric; lm-evaluation-harness' whole results for each task.
+    """
     check_recipe(trial, recipes)
-    from admire_pipeline.training.evaluation import evaluate_domains
-    from admire_pipeline.training.run import load_model  # transformers takes seconds
+    from admire_pipeline.training.evaluate import (  # transformers takes seconds
+        EVALUATIONS,
+        evaluate_trial,
+        read_harness_results,
+    )
 
     began = time.monotonic()
-    metrics = evaluate_domains(
-        load_model(trial_folder / training_run["model"]),
+    what = (
+        trial_folder / training_run["model"],
         corpus,
         fidelities[trial.fidelity].training.sequence_length,
-        evaluation.batch_size,
-        evaluation.max_bytes,
+        evaluation.located(project_folder),
+        project_folder / EVALUATIONS,
     )
+    metrics = evaluate_trial(*what)
     # The first whole evaluation counts: one that is repeated may find what it has kept.
     log_metrics({"evaluation_seconds": time.monotonic() - began}, 0)
-    return [asdict(metric) for metric in metrics]
+    return [asdict(metric) for metric in metrics], read_harness_results(*what)
 
 
 def score_trial(

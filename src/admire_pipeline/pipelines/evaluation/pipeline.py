@@ -19,11 +19,12 @@ def create_pipeline() -> Pipeline:
                     "corpus",
                     "trial_folder",
                     "curves",
+                    "project_folder",
                     "params:fidelities",
                     "params:evaluation",
                     "recipes",
                 ],
-                outputs="evaluation_table",
+                outputs=["evaluation_table", "harness_results"],
                 name="evaluate_model",
             ),
             Node(

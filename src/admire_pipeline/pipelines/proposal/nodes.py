@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from admire_pipeline.errors import CampaignOver
@@ -44,6 +45,7 @@ def propose_trial(  # noqa: PLR0913, PLR0917
     objective: ObjectiveSettings,
     recipes: dict[str, str],
     warm_start: DataFrame,
+    project_folder: Path,
 ) -> Trial | TrialDraft:
     """Take up the interrupted trial where there is one; else ask the policy for a new one.
 
@@ -52,7 +54,7 @@ def propose_trial(  # noqa: PLR0913, PLR0917
         UserError: If the corpus has too little text for the fidelities, or the history is over
             other domains or fidelities than the config.
     """
-    check_requirements(corpus, fidelities, evaluation)
+    check_requirements(corpus, fidelities, evaluation.located(project_folder))
     space = campaign_space(corpus, search, fidelities, evaluation, objective)
     table = tabulate_trials(trials, space, recipes)
     if interrupted is not None:

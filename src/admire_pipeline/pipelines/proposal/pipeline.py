@@ -27,6 +27,7 @@ def create_pipeline() -> Pipeline:
                     "params:objective",
                     "recipes",
                     "warm_start",
+                    "project_folder",
                 ],
                 outputs="trial",
                 name="propose_trial",

@@ -1,0 +1,191 @@
+"""A trial's whole evaluation: validation losses and tasks, each kept as soon as it is there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from admire_pipeline.disk import write_atomically
+from admire_pipeline.training.evaluation import evaluate_domains
+from admire_pipeline.training.harness.questions import read_questions
+from admire_pipeline.training.objective import Metric
+from admire_pipeline.training.processes import is_first, of_first, spread
+from admire_pipeline.training.run import load_model
+from admire_pipeline.training.settings import EvaluationSettings, TaskSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from admire_pipeline.training.corpus import Corpus
+
+logger = logging.getLogger(__name__)
+
+EVALUATIONS = Path("data/07_model_output/evaluations")
+"""Within the project: results, in a folder for each model that is named by the model's hash."""
+
+VERSION = 1
+"""Raised whenever the same model and settings give other results than before."""
+
+Measure = Callable[["PreTrainedModel"], tuple[list[Metric], Any]]
+"""Gives metrics, and of a task the harness' whole results."""
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What is measured, kept and found again as a whole.
+
+    Attributes:
+        name: `validation`, or `task-<name>`.
+        version: Hash of all that the result depends on besides the model.
+        measure: Measures it.
+    """
+
+    name: str
+    version: str
+    measure: Measure
+
+    def path(self, folder: Path) -> Path:
+        return folder / f"{self.name}-{self.version[:16]}.json"
+
+
+def evaluate_trial(
+    model_folder: Path,
+    corpus: Corpus,
+    sequence_length: int,
+    evaluation: EvaluationSettings,
+    cache: Path,
+) -> list[Metric]:
+    """Measure what was not measured before on the same model.
+
+    Every process of a launch calls it alike and gets the same.
+
+    Args:
+        model_folder: Config and weights, in safetensors format.
+        corpus: Its validation domains and tokenizer.
+        sequence_length: Tokens in a window of validation text.
+        evaluation: What is measured; paths as seen from here (`EvaluationSettings.located`).
+        cache: Folder of the results of all models.
+
+    Returns:
+        Bits per byte on every validation domain, then each task's metric.
+
+    Raises:
+        UserError: If a task cannot be run; what is measured by then is kept.
+    """
+    folder = cache / of_first(model_hash(model_folder) if is_first() else "")
+    units = _units(corpus, sequence_length, evaluation)
+    results = list(_evaluate(model_folder, folder, units))
+    return [Metric(**row) for result in results for row in result["metrics"]]
+
+
+def read_harness_results(
+    model_folder: Path,
+    corpus: Corpus,
+    sequence_length: int,
+    evaluation: EvaluationSettings,
+    cache: Path,
+) -> dict[str, Any]:
+    """The harness' whole results for each task, of a model that `evaluate_trial` is done with."""
+    folder = cache / model_hash(model_folder)
+    units = _units(corpus, sequence_length, evaluation)[1:]
+    results = [json.loads(unit.path(folder).read_text(encoding="utf-8")) for unit in units]
+    return {name: r["harness"] for name, r in zip(evaluation.tasks, results, strict=True)}
+
+
+def model_hash(folder: Path) -> str:
+    """Hash of all that decides what a model says: its config and every byte of its weights."""
+    paths = [folder / name for name in ("config.json", "generation_config.json")]
+    paths = [*filter(Path.exists, paths), *sorted(folder.glob("*.safetensors"))]
+    states = [(path, path.stat()) for path in paths]
+    return _hash_files(tuple((path, s.st_size, s.st_mtime_ns) for path, s in states))
+
+
+@lru_cache(maxsize=1)
+def _hash_files(files: tuple[tuple[Path, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, size, _ in files:
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 24):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _evaluate(model_folder: Path, folder: Path, units: Sequence[_Unit]) -> Iterator[dict[str, Any]]:
+    # What the first process finds on its disk counts: it alone writes.
+    known: list[dict[str, Any] | None] = of_first([_read(unit.path(folder)) for unit in units])
+    model = None
+    for unit, kept in zip(units, known, strict=True):
+        if kept is not None:
+            if is_first():
+                logger.info("%s: this model was evaluated before", unit.name)
+            yield kept
+            continue
+        model = load_model(model_folder) if model is None else model
+        metrics, harness = unit.measure(model)
+        result = {"metrics": [asdict(metric) for metric in metrics], "harness": harness}
+        if is_first():
+            write_atomically(unit.path(folder), json.dumps(result, indent=2))
+        yield result
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def _units(corpus: Corpus, sequence_length: int, evaluation: EvaluationSettings) -> list[_Unit]:
+    """The validation losses, then the tasks."""
+
+    def losses(model: PreTrainedModel) -> tuple[list[Metric], None]:
+        size, most = evaluation.batch_size, evaluation.max_bytes
+        return spread(
+            lambda domains: evaluate_domains(model, corpus, sequence_length, size, most, domains),
+            corpus.validation_domains,
+        ), None
+
+    text = corpus.manifest["hash"]
+    units = [_Unit("validation", _hash([text, sequence_length, evaluation.max_bytes]), losses)]
+    template = _chat_template(corpus) if evaluation.tasks and evaluation.chat else None
+    for name, task in evaluation.tasks.items():
+        identity = [text, template, version("lm_eval"), name, *_identity(name, task)]
+        measure = _measure_task(name, task, corpus, evaluation)
+        units.append(_Unit(f"task-{name}", _hash(identity), measure))
+    return units
+
+
+def _measure_task(
+    name: str, task: TaskSettings, corpus: Corpus, evaluation: EvaluationSettings
+) -> Measure:
+    def measure(model: PreTrainedModel) -> tuple[list[Metric], Any]:
+        from admire_pipeline.training.harness.model import wrap_model  # lm_eval takes seconds
+        from admire_pipeline.training.harness.run import run_task
+
+        lm = wrap_model(model, corpus.settings.tokenizer, evaluation.batch_size)
+        metric, results = run_task(name, task, lm, evaluation.chat)
+        return [metric], results
+
+    return measure
+
+
+def _identity(name: str, task: TaskSettings) -> tuple[Any, ...]:
+    """What a task's result depends on: its settings, and of a file the questions, not the place."""
+    questions = read_questions(task, f"evaluation.tasks.{name}") if task.path is not None else None
+    return task.model_dump(exclude={"path"}), questions
+
+
+def _chat_template(corpus: Corpus) -> Any:
+    from admire_pipeline.training.harness.model import load_tokenizer
+
+    return load_tokenizer(corpus.settings.tokenizer).chat_template
+
+
+def _hash(value: Any) -> str:
+    text = json.dumps([VERSION, value], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
