@@ -88,7 +88,7 @@ def train_trial(  # noqa: PLR0913
     dataset = MixtureDataset(MixingPlan.from_dict(mixing_plan), corpus)
     aside = folder / f".{MODEL}"
 
-    def save(weights: Mapping[str, Tensor] | None) -> None:
+    def save(weights: dict[str, Tensor] | None) -> None:
         if processes.is_main():
             shutil.rmtree(aside, ignore_errors=True)
             model.save_pretrained(aside, state_dict=weights)

@@ -72,7 +72,7 @@ def train_model(  # noqa: PLR0913
     seed: int,
     log: Callable[[Mapping[str, float], int], None],
     evaluate: Callable[[PreTrainedModel], Mapping[str, float]],
-    save: Callable[[Mapping[str, torch.Tensor] | None], None] | None = None,
+    save: Callable[[dict[str, torch.Tensor] | None], None] | None = None,
 ) -> TrainingRun:
     """Train `model` in place on the planned sequences, in their order.
 
@@ -146,7 +146,7 @@ def _evened(dataset: MixtureDataset, settings: TrainingSettings) -> Any:
     return processes.WholeSteps(dataset, settings.step_sequences)
 
 
-def _gathered_weights(trainer: Trainer) -> Mapping[str, torch.Tensor] | None:
+def _gathered_weights(trainer: Trainer) -> dict[str, torch.Tensor] | None:
     """The weights of a model that is spread over the processes, which all take part."""
     if trainer.is_fsdp_enabled:
         return dict(trainer.accelerator.get_state_dict(trainer.model))
@@ -171,6 +171,7 @@ def _arguments(
         max_steps=steps,
         per_device_train_batch_size=batch_size,
         gradient_accumulation_steps=accumulation,
+        ddp_find_unused_parameters=False,  # a language model uses all of them
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.schedule,
         lr_scheduler_kwargs=(

@@ -1,0 +1,249 @@
+"""A trial's training in this process, or in several that accelerate launches and this one tends."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Thread
+from typing import IO, Any
+
+import psutil
+import yaml
+
+from admire_pipeline.disk import write_atomically
+from admire_pipeline.errors import LaunchError, UserError
+from admire_pipeline.training import worker
+from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings, LaunchSettings
+
+logger = logging.getLogger(__name__)
+
+WORKER = worker.__name__
+"""Module that accelerate runs in every process, with the job's folder as its argument."""
+
+LAST_LINES = 30
+"""Of the processes' output, reported with a failure."""
+
+POLL_SECONDS = 0.5
+"""Between two looks at the curves."""
+
+GRACE_SECONDS = 10.0
+"""Processes that are told to end have so long before they are killed."""
+
+FROM_OUTSIDE = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGKILL}
+"""Signals that say nothing against the trial; a full memory is one SIGKILL."""
+
+
+def train(  # noqa: PLR0913
+    fidelity: FidelitySettings,
+    mixing_plan: Mapping[str, Any],
+    corpus: Corpus,
+    folder: Path,
+    seed: int,
+    evaluation: EvaluationSettings,
+    log: Callable[[Mapping[str, float], int], None],
+    project: Path,
+) -> dict[str, Any]:
+    """`train_trial` on as many devices as the fidelity's `launch` says.
+
+    Args:
+        fidelity: Model, recipe and launch.
+        mixing_plan: As of `MixingPlan.to_dict`.
+        corpus: The text.
+        folder: The trial's own.
+        seed: The trial's own.
+        evaluation: How much validation text the curves are measured on.
+        log: Takes metrics of the curves and their optimizer step; called in this process alone.
+        project: Where a relative path of accelerate's config file starts.
+
+    Raises:
+        UserError: If the processes cannot be started as configured, or were killed; or theirs.
+        TrialError: Theirs.
+        LaunchError: If they failed in another way.
+    """
+    if fidelity.launch.in_process:
+        from admire_pipeline.training.run import train_trial
+
+        return train_trial(fidelity, mixing_plan, corpus, folder, seed, evaluation, log)
+    job = worker.Job(
+        call="train",
+        fidelity=fidelity,
+        corpus=corpus,
+        folder=folder,
+        evaluation=evaluation,
+        arguments={"mixing_plan": dict(mixing_plan), "seed": seed},
+        starter=worker.Starter.this_process(),
+    )
+    return dict(run_job(job, project, log))
+
+
+def run_job(job: worker.Job, project: Path, log: Callable[[Mapping[str, float], int], None]) -> Any:
+    """Launch processes for a job, and wait for its result; see `train`."""
+    command = _command(job.fidelity.launch, project)
+    folder = job.folder / "launch"
+    shutil.rmtree(folder, ignore_errors=True)
+    write_atomically(folder / worker.JOB, job.model_dump_json())
+    last: deque[str] = deque(maxlen=LAST_LINES)
+    curves = _Curves(folder / worker.CURVES, log)
+    with _launched([*command, str(folder)], last) as process:
+        while True:
+            try:
+                code = process.wait(POLL_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                curves.deliver()
+    curves.deliver()
+    if code:
+        _raise_failure(folder, code, last)
+    result = json.loads((folder / worker.RESULT).read_text(encoding="utf-8"))
+    shutil.rmtree(folder)
+    return result
+
+
+def _command(launch: LaunchSettings, project: Path) -> list[str]:
+    """The command line, but for the job's folder."""
+    import torch
+
+    options = ["--num_processes", str(launch.processes)]
+    machines = 1
+    if launch.config is None:
+        # All that accelerate would else take from a config file of the user's.
+        options += ["--multi_gpu", "--num_machines", "1"]
+        options += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    else:
+        path = project / launch.config
+        machines = _read_config(path, launch).get("num_machines", 1)
+        options += ["--config_file", str(path)]
+    if machines == 1:
+        options += ["--main_process_port", "0"]  # a free one: trials may share a machine
+        if torch.cuda.is_available() and launch.processes > torch.cuda.device_count():
+            raise UserError(
+                f"launch.processes: {launch.processes}, but this machine has "
+                f"{torch.cuda.device_count()} GPUs; allowed: at most as many"
+            )
+    return [sys.executable, "-m", "accelerate.commands.launch", *options, "--module", WORKER]
+
+
+def _read_config(path: Path, launch: LaunchSettings) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(
+            f"launch.config: {launch.config} cannot be read ({type(error).__name__}); allowed: a "
+            "config file of accelerate, relative to the project"
+        ) from error
+    if not isinstance(config, dict):
+        raise UserError(f"launch.config: {launch.config} holds no settings of accelerate")
+    if config.get("distributed_type") == "DEEPSPEED" and find_spec("deepspeed") is None:
+        raise UserError(
+            f"launch.config: {launch.config} needs the package deepspeed, which is not installed"
+        )
+    return config
+
+
+@contextmanager
+def _launched(command: list[str], last: deque[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """The command's process, its output logged; it ends with the block, however that is left."""
+    process = subprocess.Popen(  # noqa: S603
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,  # Ctrl-C reaches this process, which passes it on
+    )
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    reader = Thread(target=_stream, args=(process.stdout, last), daemon=True)
+    reader.start()
+    try:
+        yield process
+    finally:
+        _end(process)
+        reader.join(timeout=GRACE_SECONDS)
+
+
+def _stream(output: IO[bytes], last: deque[str]) -> None:
+    for line in output:
+        # Of a progress bar, which returns the carriage, the last state.
+        states = line.decode(errors="replace").rstrip().split("\r")
+        logger.info("%s", states[-1])
+        last.append(states[-1])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process and all that it started, by SIGTERM first."""
+    if process.poll() is not None:
+        return
+    try:
+        launcher = psutil.Process(process.pid)
+        family = [launcher, *launcher.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    try:
+        for member in family:
+            _signal(member, signal.SIGTERM)
+        psutil.wait_procs(family, timeout=GRACE_SECONDS)
+    finally:
+        for member in family:
+            _signal(member, signal.SIGKILL)
+        process.wait()
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        pass
+
+
+class _Curves:
+    """Hands on the points of the curves that the main process writes, whole lines only."""
+
+    def __init__(self, path: Path, log: Callable[[Mapping[str, float], int], None]) -> None:
+        self._path = path
+        self._log = log
+        self._read = 0
+
+    def deliver(self) -> None:
+        """Hand on those that came since the last time."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            whole, end, _ = file.read().rpartition(b"\n")
+        for line in whole.splitlines():
+            self._log(*json.loads(line))
+        self._read += len(whole + end)
+
+
+def _raise_failure(folder: Path, code: int, last: deque[str]) -> None:
+    """Raise what a process left word of; else tell from the exit code and the last lines."""
+    words = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(worker.ERRORS)]
+    if words:
+        # The first is the cause: processes that wait for one that failed then fail too.
+        word = min(words, key=lambda word: word["time"])
+        if (kind := worker.KINDS.get(word["kind"])) is not None:
+            raise kind(word["message"])
+        raise LaunchError(f"launch: a process failed:\n{word['traceback']}")
+    # accelerate tells of its processes in its last lines only.
+    told = re.findall(r"exitcode\s*: (-?\d+)", "\n".join(last))
+    codes = [int(number) for number in told] or [code]
+    killed = {-number for number in codes} & FROM_OUTSIDE
+    if killed:
+        name = signal.Signals(min(killed)).name
+        raise UserError(
+            f"launch: a process was killed by {name}"
+            + (" (out of memory?)" if name == "SIGKILL" else "")
+            + "; once that is mended, the same command goes on from the last checkpoint"
+        )
+    raise LaunchError(f"launch: exit code {codes[0]}, last lines:\n" + "\n".join(last))
