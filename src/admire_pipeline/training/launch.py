@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import IO, Any
 
 import psutil
@@ -163,17 +163,22 @@ def _launched(command: list[str], last: deque[str]) -> Iterator[subprocess.Popen
         start_new_session=True,  # Ctrl-C reaches this process, which passes it on
     )
     assert process.stdout is not None  # noqa: S101 - it is a pipe
-    reader = Thread(target=_stream, args=(process.stdout, last), daemon=True)
+    ending = Event()
+    reader = Thread(target=_stream, args=(process.stdout, last, ending), daemon=True)
     reader.start()
     try:
         yield process
     finally:
-        _end(process)
+        if process.poll() is None:
+            ending.set()
+            _end(process)
         reader.join(timeout=GRACE_SECONDS)
 
 
-def _stream(output: IO[bytes], last: deque[str]) -> None:
+def _stream(output: IO[bytes], last: deque[str], ending: Event) -> None:
     for line in output:
+        if ending.is_set():
+            continue  # how accelerate takes a signal is no news
         # Of a progress bar, which returns the carriage, the last state.
         states = line.decode(errors="replace").rstrip().split("\r")
         logger.info("%s", states[-1])
@@ -182,8 +187,6 @@ def _stream(output: IO[bytes], last: deque[str]) -> None:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the process and all that it started, by SIGTERM first."""
-    if process.poll() is not None:
-        return
     try:
         launcher = psutil.Process(process.pid)
         family = [launcher, *launcher.children(recursive=True)]
