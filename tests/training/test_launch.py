@@ -55,7 +55,8 @@ def on(fidelity: FidelitySettings, processes: int, config: str | None = None) ->
 
 
 def make_job(call: str, fidelity: FidelitySettings, corpus: Corpus, folder: Path) -> worker.Job:
-    plan = plan_mixture({"letters": 0.5, "numbers": 0.5}, 99, 64, corpus, seed=5).to_dict()
+    draws = fidelity.training.draws
+    plan = plan_mixture({"letters": 0.5, "numbers": 0.5}, draws, 64, corpus, seed=5).to_dict()
     folder.mkdir(exist_ok=True)
     return worker.Job(
         call=call,
@@ -117,6 +118,44 @@ def test_two_processes_train_as_one(
     left = {path.name for path in (tmp_path / "two").iterdir()}
     assert left == {"model"}, "neither checkpoints nor the job stay"
     assert not list((tmp_path / "two").rglob("training_args.bin"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state_dict_type", ["FULL_STATE_DICT", "SHARDED_STATE_DICT"])
+def test_a_spread_model_trains_and_resumes_as_one(
+    state_dict_type: str,
+    fidelity: FidelitySettings,
+    corpus: Corpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "admire_pipeline")
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(launch, "WORKER", "tests.training.spread_workers")
+    config = tmp_path / "fsdp.yaml"
+    shipped = (ROOT / "conf" / "accelerate" / "fsdp.yaml").read_text()
+    config.write_text(shipped.replace("FULL_STATE_DICT # check", f"{state_dict_type} # check"))
+    assert state_dict_type in config.read_text()
+    often = fidelity.training.model_copy(update={"checkpoint_seconds": 1e-9, "tokens": 195 * 64})
+    fidelity = fidelity.model_copy(update={"training": often})
+    one, together = make_job("train", fidelity, corpus, tmp_path / "one"), Points()
+    worker._train(one, Points().log)
+    two = make_job("train", on(fidelity, 2, str(config)), corpus, tmp_path / "two")
+
+    def interrupt(metrics: Mapping[str, float], step: int) -> None:
+        if step > 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        launch.run_job(two, ROOT, interrupt)
+    launch.run_job(two, ROOT, together.log)
+    assert "2 processes spread a FSDPLlamaForCausalLM" in caplog.messages
+    assert any(message.startswith("resuming from checkpoint-") for message in caplog.messages)
+    assert together[0][0] > 1
+    torch.testing.assert_close(
+        weights(tmp_path / "two"), weights(tmp_path / "one"), atol=1e-4, rtol=0
+    )
 
 
 FAILURES: dict[str, tuple[type[Exception], str, bool]] = {
