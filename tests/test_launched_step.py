@@ -20,7 +20,7 @@ from tests.test_crash import STEP, mlflow_client, there, wait_for
 def launched(project: Project) -> Project:
     """The target, which comes first, on two processes; some seconds long."""
     project.set("parameters.yml", "fidelities.small.launch.processes", 2)
-    project.set("parameters.yml", "fidelities.small.training.tokens", 98304)
+    project.set("parameters.yml", "fidelities.small.training.tokens", 131072)
     return project
 
 
@@ -77,7 +77,7 @@ def test_ended_trial_is_resumed_by_its_processes(
     (run,) = project.runs()
     assert (run.info.run_id, run.info.status) == (left.info.run_id, "FINISHED")
     curve = mlflow_client(project).get_metric_history(run.info.run_id, "validation.bits_per_byte")
-    assert {point.step for point in curve} == {96, 192}
+    assert {point.step for point in curve} == {128, 256}
     trial = project.folder / "data" / "06_models" / "trials" / run.info.run_id
     assert not (trial / "launch").exists()
     whole = train_without_a_break(project, trial, tmp_path / "whole")

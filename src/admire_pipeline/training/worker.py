@@ -38,6 +38,11 @@ KINDS: dict[str, type[Exception]] = {
 """Errors that are told apart across processes, the narrowest first."""
 
 WATCH_SECONDS = 1.0
+"""Between two looks whether the process that waits for the job still lives."""
+
+SAME_START = 5.0
+"""Seconds by which a start time may shift: it is counted from the boot, whose time follows the
+clock."""
 
 Log = Callable[[Mapping[str, float], int], None]
 
@@ -60,7 +65,10 @@ class Starter(BaseModel):
         if self.host != platform.node():
             return False
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.started) > 5
+            process = psutil.Process(self.pid)
+            # One that nobody waits for stays in the table of processes, dead as it is.
+            dead = process.status() == psutil.STATUS_ZOMBIE
+            return dead or abs(process.create_time() - self.started) > SAME_START
         except psutil.NoSuchProcess:
             return True
 
