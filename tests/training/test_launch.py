@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -97,7 +96,9 @@ def test_two_processes_train_as_one(
     tmp_path: Path,
     workers: None,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "admire_pipeline")
     if call == "masked":
         monkeypatch.setattr(run, "MixtureDataset", MaskedDataset)
     alone, together = Points(), Points()
@@ -118,6 +119,8 @@ def test_two_processes_train_as_one(
     left = {path.name for path in (tmp_path / "two").iterdir()}
     assert left == {"model"}, "neither checkpoints nor the job stay"
     assert not list((tmp_path / "two").rglob("training_args.bin"))
+    losses = [line for line in caplog.messages if line.startswith("step ")]
+    assert losses[0] == f"step 1: loss {alone[0][1]['train.loss']:.4f}"
 
 
 @pytest.mark.slow
@@ -209,32 +212,3 @@ import psutil, sys
 lines = [p.info["cmdline"] or [] for p in psutil.process_iter(["cmdline"])]
 print(sum(str(sys.argv[1]) in " ".join(line) and "-c" not in line for line in lines))
 """
-
-REFUSED: dict[str, tuple[Any, str]] = {
-    "conf/none.yaml": (None, "launch.config: conf/none.yaml cannot be read (FileNotFoundError)"),
-    "list.yaml": ("[1, 2]", "launch.config: list.yaml holds no settings of accelerate"),
-    "zero.yaml": (
-        "distributed_type: DEEPSPEED",
-        "launch.config: zero.yaml needs the package deepspeed, which is not installed",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_config_file_that_cannot_be_used_is_one_line(name: str, tmp_path: Path) -> None:
-    content, message = REFUSED[name]
-    if content is not None:
-        (tmp_path / name).write_text(content)
-    with pytest.raises(UserError) as refused:
-        launch._command(LaunchSettings(processes=2, config=name), tmp_path)
-    assert str(refused.value).startswith(message)
-
-
-def test_more_processes_than_gpus_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    launch._command(LaunchSettings(processes=2), tmp_path)
-    with pytest.raises(UserError, match=r"launch.processes: 4, but this machine has 2 GPUs"):
-        launch._command(LaunchSettings(processes=4), tmp_path)

@@ -9,23 +9,21 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
 from typing import IO, Any
 
 import psutil
-import yaml
 
 from admire_pipeline.disk import write_atomically
 from admire_pipeline.errors import LaunchError, UserError
 from admire_pipeline.training import worker
+from admire_pipeline.training.command import launch_command
 from admire_pipeline.training.corpus import Corpus
-from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings, LaunchSettings
+from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
 
 logger = logging.getLogger(__name__)
 
@@ -90,13 +88,13 @@ def train(  # noqa: PLR0913
 
 def run_job(job: worker.Job, project: Path, log: Callable[[Mapping[str, float], int], None]) -> Any:
     """Launch processes for a job, and wait for its result; see `train`."""
-    command = _command(job.fidelity.launch, project)
+    command = launch_command(job.fidelity.launch, project)
     folder = job.folder / "launch"
     shutil.rmtree(folder, ignore_errors=True)
     write_atomically(folder / worker.JOB, job.model_dump_json())
     last: deque[str] = deque(maxlen=LAST_LINES)
     curves = _Curves(folder / worker.CURVES, log)
-    with _launched([*command, str(folder)], last) as process:
+    with _launched([*command, "--module", WORKER, str(folder)], last) as process:
         while True:
             try:
                 code = process.wait(POLL_SECONDS)
@@ -109,47 +107,6 @@ def run_job(job: worker.Job, project: Path, log: Callable[[Mapping[str, float], 
     result = json.loads((folder / worker.RESULT).read_text(encoding="utf-8"))
     shutil.rmtree(folder)
     return result
-
-
-def _command(launch: LaunchSettings, project: Path) -> list[str]:
-    """The command line, but for the job's folder."""
-    import torch
-
-    options = ["--num_processes", str(launch.processes)]
-    machines = 1
-    if launch.config is None:
-        # All that accelerate would else take from a config file of the user's.
-        options += ["--multi_gpu", "--num_machines", "1"]
-        options += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-    else:
-        path = project / launch.config
-        machines = _read_config(path, launch).get("num_machines", 1)
-        options += ["--config_file", str(path)]
-    if machines == 1:
-        options += ["--main_process_port", "0"]  # a free one: trials may share a machine
-        if torch.cuda.is_available() and launch.processes > torch.cuda.device_count():
-            raise UserError(
-                f"launch.processes: {launch.processes}, but this machine has "
-                f"{torch.cuda.device_count()} GPUs; allowed: at most as many"
-            )
-    return [sys.executable, "-m", "accelerate.commands.launch", *options, "--module", WORKER]
-
-
-def _read_config(path: Path, launch: LaunchSettings) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(
-            f"launch.config: {launch.config} cannot be read ({type(error).__name__}); allowed: a "
-            "config file of accelerate, relative to the project"
-        ) from error
-    if not isinstance(config, dict):
-        raise UserError(f"launch.config: {launch.config} holds no settings of accelerate")
-    if config.get("distributed_type") == "DEEPSPEED" and find_spec("deepspeed") is None:
-        raise UserError(
-            f"launch.config: {launch.config} needs the package deepspeed, which is not installed"
-        )
-    return config
 
 
 @contextmanager

@@ -44,6 +44,8 @@ SAME_START = 5.0
 """Seconds by which a start time may shift: it is counted from the boot, whose time follows the
 clock."""
 
+logger = logging.getLogger("admire_pipeline.training.worker")  # run as __main__
+
 Log = Callable[[Mapping[str, float], int], None]
 
 
@@ -157,6 +159,8 @@ class _Curves:
         if processes.is_main():
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps([dict(metrics), step]) + "\n")
+            if "train.loss" in metrics:  # in place of the progress bar, which needs a terminal
+                logger.info("step %d: loss %.4f", step, metrics["train.loss"])
 
 
 def _end_with(starter: Starter, launcher: int) -> None:
