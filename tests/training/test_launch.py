@@ -123,6 +123,30 @@ def test_two_processes_train_as_one(
     assert losses[0] == f"step 1: loss {alone[0][1]['train.loss']:.4f}"
 
 
+def interrupt(metrics: Mapping[str, float], step: int) -> None:
+    if step > 4:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_one_process_finishes_what_two_began(
+    fidelity: FidelitySettings, corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "admire_pipeline")
+    often = fidelity.training.model_copy(update={"checkpoint_seconds": 1e-9, "tokens": 195 * 64})
+    fidelity = fidelity.model_copy(update={"training": often})
+    worker._train(make_job("train", fidelity, corpus, tmp_path / "one"), Points().log)
+    begun = make_job("train", on(fidelity, 2), corpus, tmp_path / "two")
+    with pytest.raises(KeyboardInterrupt):
+        launch.run_job(begun, ROOT, interrupt)
+    worker._train(make_job("train", fidelity, corpus, tmp_path / "two"), (rest := Points()).log)
+    assert rest[0][0] > 1
+    assert any(message.startswith("resuming from checkpoint-") for message in caplog.messages)
+    torch.testing.assert_close(
+        weights(tmp_path / "two"), weights(tmp_path / "one"), atol=1e-3, rtol=0
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("state_dict_type", ["FULL_STATE_DICT", "SHARDED_STATE_DICT"])
 def test_a_spread_model_trains_and_resumes_as_one(
@@ -146,10 +170,6 @@ def test_a_spread_model_trains_and_resumes_as_one(
     worker._train(one, Points().log)
     two = make_job("train", on(fidelity, 2, str(config)), corpus, tmp_path / "two")
 
-    def interrupt(metrics: Mapping[str, float], step: int) -> None:
-        if step > 4:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         launch.run_job(two, ROOT, interrupt)
     launch.run_job(two, ROOT, together.log)
@@ -164,7 +184,7 @@ def test_a_spread_model_trains_and_resumes_as_one(
 FAILURES: dict[str, tuple[type[Exception], str, bool]] = {
     "UserError": (UserError, r"^corpus: it is gone; allowed: one that is there$", False),
     "TrialError": (TrialError, r"^training: the loss is nan$", True),
-    "OSError": (OSError, r"No space left on device", False),
+    "OSError": (OSError, r"^launch: .*No space left on device\nTraceback", False),
     "RuntimeError": (LaunchError, r"Traceback(.|\n)*RuntimeError: shapes do not fit", True),
     "SIGKILL": (UserError, r"a process was killed by SIGKILL \(out of memory\?\)", False),
     "SIGSEGV": (LaunchError, r"exit code -11, last lines:\n(.|\n)*ready to die", True),

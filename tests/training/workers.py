@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,9 +48,10 @@ def _raise(error: Exception) -> Any:
 def _kill_oneself(number: int) -> Any:
     def call(job: worker.Job, log: worker.Log) -> None:
         sys.stdout.write("a quarter\rhalf\rready to die\n")
+        processes.wait()
         if not processes.is_main():
             os.kill(os.getpid(), number)
-        time.sleep(60)
+        processes.wait()
 
     return call
 

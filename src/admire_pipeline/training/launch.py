@@ -10,11 +10,11 @@ import shutil
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import psutil
 
@@ -88,13 +88,17 @@ def train(  # noqa: PLR0913
 
 def run_job(job: worker.Job, project: Path, log: Callable[[Mapping[str, float], int], None]) -> Any:
     """Launch processes for a job, and wait for its result; see `train`."""
+    import torch
+
     command = launch_command(job.fidelity.launch, project)
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()  # what an evaluation in this process left is theirs now
     folder = job.folder / "launch"
     shutil.rmtree(folder, ignore_errors=True)
     write_atomically(folder / worker.JOB, job.model_dump_json())
-    last: deque[str] = deque(maxlen=LAST_LINES)
+    output = _Output()
     curves = _Curves(folder / worker.CURVES, log)
-    with _launched([*command, "--module", WORKER, str(folder)], last) as process:
+    with _launched([*command, "--module", WORKER, str(folder)], output) as process:
         while True:
             try:
                 code = process.wait(POLL_SECONDS)
@@ -103,14 +107,39 @@ def run_job(job: worker.Job, project: Path, log: Callable[[Mapping[str, float], 
                 curves.deliver()
     curves.deliver()
     if code:
-        _raise_failure(folder, code, last)
+        _raise_failure(folder, output.codes or [code], output.last)
     result = json.loads((folder / worker.RESULT).read_text(encoding="utf-8"))
     shutil.rmtree(folder)
     return result
 
 
+class _Output:
+    """Logs what the processes print.
+
+    Attributes:
+        last: Their last lines, before accelerate's account of a failure.
+        codes: Exit codes in that account, that of the process that failed first at the front.
+    """
+
+    def __init__(self) -> None:
+        self.last: deque[str] = deque(maxlen=LAST_LINES)
+        self.codes: list[int] = []
+        self.ending = Event()
+
+    def stream(self, lines: IO[bytes]) -> None:
+        for encoded in lines:
+            if self.ending.is_set():
+                continue  # how accelerate takes our signal is no news
+            # Of a progress bar, which returns the carriage, the last state.
+            line = encoded.decode(errors="replace").rstrip().rpartition("\r")[2]
+            logger.info("%s", line)
+            self.codes += [int(code) for code in re.findall(r"exitcode\s*: (-?\d+)", line)]
+            if not self.codes:
+                self.last.append(line)
+
+
 @contextmanager
-def _launched(command: list[str], last: deque[str]) -> Iterator[subprocess.Popen[bytes]]:
+def _launched(command: list[str], output: _Output) -> Iterator[subprocess.Popen[bytes]]:
     """The command's process, its output logged; it ends with the block, however that is left."""
     process = subprocess.Popen(  # noqa: S603
         command,
@@ -119,27 +148,15 @@ def _launched(command: list[str], last: deque[str]) -> Iterator[subprocess.Popen
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         start_new_session=True,  # Ctrl-C reaches this process, which passes it on
     )
-    assert process.stdout is not None  # noqa: S101 - it is a pipe
-    ending = Event()
-    reader = Thread(target=_stream, args=(process.stdout, last, ending), daemon=True)
+    reader = Thread(target=output.stream, args=(process.stdout,), daemon=True)
     reader.start()
     try:
         yield process
     finally:
         if process.poll() is None:
-            ending.set()
+            output.ending.set()
             _end(process)
         reader.join(timeout=GRACE_SECONDS)
-
-
-def _stream(output: IO[bytes], last: deque[str], ending: Event) -> None:
-    for line in output:
-        if ending.is_set():
-            continue  # how accelerate takes a signal is no news
-        # Of a progress bar, which returns the carriage, the last state.
-        states = line.decode(errors="replace").rstrip().split("\r")
-        logger.info("%s", states[-1])
-        last.append(states[-1])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -186,24 +203,23 @@ class _Curves:
         self._read += len(whole + end)
 
 
-def _raise_failure(folder: Path, code: int, last: deque[str]) -> None:
-    """Raise what a process left word of; else tell from the exit code and the last lines."""
+def _raise_failure(folder: Path, codes: list[int], last: Iterable[str]) -> NoReturn:
+    """Raise what a process left word of; else tell from the exit codes and the last lines."""
     words = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(worker.ERRORS)]
-    if words:
-        # The first is the cause: processes that wait for one that failed then fail too.
-        word = min(words, key=lambda word: word["time"])
-        if (kind := worker.KINDS.get(word["kind"])) is not None:
-            raise kind(word["message"])
-        raise LaunchError(f"launch: a process failed:\n{word['traceback']}")
-    # accelerate tells of its processes in its last lines only.
-    told = re.findall(r"exitcode\s*: (-?\d+)", "\n".join(last))
-    codes = [int(number) for number in told] or [code]
-    killed = {-number for number in codes} & FROM_OUTSIDE
-    if killed:
-        name = signal.Signals(min(killed)).name
+    # The first is the cause: processes that wait for one that failed then fail too.
+    word = min(words, key=lambda word: word["time"], default={"kind": ""})
+    kind = worker.KINDS.get(word["kind"])
+    if kind is not None and issubclass(kind, UserError):
+        raise kind(word["message"])
+    # So do they for one that died; accelerate ends the others by SIGTERM.
+    code = next((code for code in codes if code < 0 and code != -signal.SIGTERM), codes[0])
+    if -code in FROM_OUTSIDE:
+        name = signal.Signals(-code).name
         raise UserError(
             f"launch: a process was killed by {name}"
             + (" (out of memory?)" if name == "SIGKILL" else "")
             + "; once that is mended, the same command goes on from the last checkpoint"
         )
-    raise LaunchError(f"launch: exit code {codes[0]}, last lines:\n" + "\n".join(last))
+    if code > 0 and words:
+        raise (kind or LaunchError)(f"launch: {word['message']}\n{word['traceback']}")
+    raise LaunchError(f"launch: exit code {code}, last lines:\n" + "\n".join(last))

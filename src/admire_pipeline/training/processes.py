@@ -50,6 +50,15 @@ def wait() -> None:
         dist.barrier(group=_talk())
 
 
+def leave() -> None:
+    """Part from the other processes, once all are done."""
+    import torch.distributed as dist
+
+    wait()
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 @cache
 def _talk() -> Any:
     # Between the CPUs: word of a clock or a file must not make the GPUs wait for each other.

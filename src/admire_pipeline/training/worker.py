@@ -124,7 +124,7 @@ def main(folder: Path) -> None:
         result = CALLS[job.call](job, _Curves(folder / CURVES))
         if processes.is_main():
             write_atomically(folder / RESULT, json.dumps(result))
-        processes.wait()
+        processes.leave()
     except Exception as error:
         _fail(error, folder)
 
@@ -136,9 +136,9 @@ def _join(job: Job) -> None:
 
     from admire_pipeline.training.device import has_bf16
 
-    # What is computed in is the recipe's to say, not that of accelerate's config file.
+    PartialState(cpu=not torch.cuda.is_available())  # gives each its GPU: the first to touch one
+    # The precision follows from the GPU, as in process, not from accelerate's config file.
     os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if has_bf16() else "no"
-    PartialState(cpu=not torch.cuda.is_available())
     asked = job.fidelity.launch.processes
     if processes.count() != asked:
         raise UserError(
