@@ -13,6 +13,21 @@ from admire_pipeline.errors import UserError
 from admire_pipeline.training.settings import LaunchSettings
 
 
+def check_config_file(launch: LaunchSettings, project: Path, key: str) -> None:
+    """Check that accelerate's config file is there, before any compute.
+
+    Args:
+        launch: That names it, or none.
+        project: Where a relative path starts.
+        key: Where the launch stands in the config, for the message.
+
+    Raises:
+        UserError: If it is missing, or no config file.
+    """
+    if launch.config is not None:
+        _read_config(project / launch.config, launch, key)
+
+
 def launch_command(launch: LaunchSettings, project: Path) -> list[str]:
     """The command that launches processes, up to what they run; checked against this machine.
 
@@ -25,7 +40,9 @@ def launch_command(launch: LaunchSettings, project: Path) -> list[str]:
     """
     import torch
 
-    config = {} if launch.config is None else _read_config(project / launch.config, launch)
+    config = (
+        {} if launch.config is None else _read_config(project / launch.config, launch, "launch")
+    )
     if config.get("distributed_type") == "DEEPSPEED" and find_spec("deepspeed") is None:
         raise UserError(
             f"launch.config: {launch.config} needs the package deepspeed, which is not installed"
@@ -60,14 +77,14 @@ def command_line(launch: LaunchSettings, project: Path, machines: int = 1) -> li
     return [sys.executable, "-m", "accelerate.commands.launch", *options]
 
 
-def _read_config(path: Path, launch: LaunchSettings) -> dict[str, Any]:
+def _read_config(path: Path, launch: LaunchSettings, key: str) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(
-            f"launch.config: {launch.config} cannot be read ({type(error).__name__}); allowed: a "
+            f"{key}.config: {launch.config} cannot be read ({type(error).__name__}); allowed: a "
             "config file of accelerate, relative to the project"
         ) from error
     if not isinstance(config, dict):
-        raise UserError(f"launch.config: {launch.config} holds no settings of accelerate")
+        raise UserError(f"{key}.config: {launch.config} holds no settings of accelerate")
     return config
