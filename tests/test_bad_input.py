@@ -64,6 +64,18 @@ CONFIG_FAULTS: list[tuple[str, str, Any, str]] = [
         {"checkpoint": "/nonexistent"},
         r"fidelities\.nano\.model\.checkpoint: '/nonexistent' cannot be read",
     ),
+    (
+        "parameters.yml",
+        "fidelities.nano.launch",
+        {"processes": 3},
+        r"fidelities\.nano\.launch\.processes: 3 cannot share a step of 8 x 1 .* 1, 2, 4, 8$",
+    ),
+    (
+        "parameters.yml",
+        "fidelities.nano.launch",
+        {"processes": 2, "config": "conf/accelerate/fdsp.yaml"},
+        r"fidelities\.nano\.launch\.config: conf/accelerate/fdsp\.yaml cannot be read",
+    ),
     ("parameters.yml", "fidelities", {}, r"fidelities: \{\} is not allowed; allowed: at least 1"),
     (
         "parameters.yml",

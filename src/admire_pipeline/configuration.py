@@ -15,6 +15,7 @@ from admire_pipeline.training.corpus.settings import CorpusSettings
 from admire_pipeline.training.models import check_model
 from admire_pipeline.training.objective import ObjectiveSettings, measured_metrics
 from admire_pipeline.training.settings import EvaluationSettings, Ladder, MixingSettings
+from admire_pipeline.training.steps import check_launch
 from admire_pipeline.validation import validate_settings
 
 KEDRO_KEYS = ("type", "filepath", "metadata")
@@ -66,6 +67,7 @@ def check_configuration(parameters: Any, corpus: Any, offline: bool = False) -> 
             f"corpus.filepath: {corpus.get('filepath')!r} is not allowed; allowed: a folder"
         )
     for name, fidelity in config.fidelities.root.items():
+        check_launch(fidelity, f"fidelities.{name}")
         check_model(fidelity, f"fidelities.{name}", offline)
     return config
 

@@ -22,6 +22,10 @@ class TrialError(UserError):
     """The trial itself has failed and would fail again, e.g. its score is not a number."""
 
 
+class LaunchError(RuntimeError):
+    """A process that was launched for a trial has failed; the message holds its last lines."""
+
+
 _E = TypeVar("_E", bound=BaseException)
 
 

@@ -47,6 +47,7 @@ class CampaignHooks:
         from admire_pipeline.configuration import check_benchmark, check_configuration
         from admire_pipeline.tracking.benchmark import BenchmarkStore
         from admire_pipeline.tracking.store import CampaignStore
+        from admire_pipeline.training.command import check_config_file
 
         self._store = self._benchmarks = None
         _take_in_token(context.config_loader)
@@ -72,6 +73,8 @@ class CampaignHooks:
         if isinstance(parameters, dict) and CORPUS in parameters:
             raise UserError(f"{CORPUS}: it is no parameter; allowed: an entry of catalog.yml")
         config = check_configuration(parameters, entry)
+        for name, fidelity in config.fidelities.root.items():
+            check_config_file(fidelity, context.project_path, f"fidelities.{name}")
         resolved = config.model_dump(
             mode="json", exclude={"campaign": {"tracking_uri", "server_timeout"}}
         )

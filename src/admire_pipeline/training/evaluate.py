@@ -16,7 +16,7 @@ from admire_pipeline.disk import write_atomically
 from admire_pipeline.training.evaluation import evaluate_domains
 from admire_pipeline.training.harness.questions import read_questions
 from admire_pipeline.training.objective import Metric
-from admire_pipeline.training.processes import is_first, of_first, spread
+from admire_pipeline.training.processes import agree, is_main, spread, this_process
 from admire_pipeline.training.run import load_model
 from admire_pipeline.training.settings import EvaluationSettings, TaskSettings
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from admire_pipeline.training.corpus import Corpus
 
 logger = logging.getLogger(__name__)
-
-EVALUATIONS = Path("data/07_model_output/evaluations")
-"""Within the project: results, in a folder for each model that is named by the model's hash."""
 
 VERSION = 1
 """Raised whenever the same model and settings give other results than before."""
@@ -79,7 +76,8 @@ def evaluate_trial(
     Raises:
         UserError: If a task cannot be run; what is measured by then is kept.
     """
-    folder = cache / of_first(model_hash(model_folder) if is_first() else "")
+    this_process()  # meets the others, where some were launched
+    folder = cache / agree(model_hash(model_folder) if is_main() else "")
     units = _units(corpus, sequence_length, evaluation)
     results = list(_evaluate(model_folder, folder, units))
     return [Metric(**row) for result in results for row in result["metrics"]]
@@ -120,18 +118,18 @@ def _hash_files(files: tuple[tuple[Path, int, int], ...]) -> str:
 
 def _evaluate(model_folder: Path, folder: Path, units: Sequence[_Unit]) -> Iterator[dict[str, Any]]:
     # What the first process finds on its disk counts: it alone writes.
-    known: list[dict[str, Any] | None] = of_first([_read(unit.path(folder)) for unit in units])
+    known: list[dict[str, Any] | None] = agree([_read(unit.path(folder)) for unit in units])
     model = None
     for unit, kept in zip(units, known, strict=True):
         if kept is not None:
-            if is_first():
+            if is_main():
                 logger.info("%s: this model was evaluated before", unit.name)
             yield kept
             continue
         model = load_model(model_folder) if model is None else model
         metrics, harness = unit.measure(model)
         result = {"metrics": [asdict(metric) for metric in metrics], "harness": harness}
-        if is_first():
+        if is_main():
             write_atomically(unit.path(folder), json.dumps(result, indent=2))
         yield result
 

@@ -1,18 +1,78 @@
-"""What is done once, or by parts, where several processes work on one trial (accelerate)."""
+"""One trial on several processes that accelerate launched: who does what, what they agree on."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from accelerate import PartialState  # type: ignore[import-untyped]
 
-T = TypeVar("T")
-R = TypeVar("R")
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
-def spread(work: Callable[[list[T]], list[R]], items: Sequence[T]) -> list[R]:
+def count() -> int:
+    """Processes that work on the trial together; 1 where none were launched."""
+    import torch.distributed as dist
+
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes and logs for all."""
+    import torch.distributed as dist
+
+    return count() == 1 or dist.get_rank() == 0
+
+
+def agree(value: _T) -> _T:
+    """The main process' value, on every process; all of them wait for it."""
+    import torch.distributed as dist
+
+    if count() == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0, group=_talk())
+    return values[0]
+
+
+def wait() -> None:
+    """Wait until every process is here."""
+    import torch.distributed as dist
+
+    if count() > 1:
+        dist.barrier(group=_talk())
+
+
+def leave() -> None:
+    """Part from the other processes, once all are done."""
+    import torch.distributed as dist
+
+    wait()
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@cache
+def _talk() -> Any:
+    # Between the CPUs: word of a clock or a file must not make the GPUs wait for each other.
+    import torch.distributed as dist
+
+    return dist.new_group(backend="gloo")
+
+
+def layout() -> str:
+    """How checkpoints lie on disk; one of another layout cannot be gone on from."""
+    for name in ("FSDP", "DEEPSPEED"):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true":
+            return f"{name} on {count()}"
+    return "one file"
+
+
+def spread(work: Callable[[list[_T]], list[_R]], items: Sequence[_T]) -> list[_R]:
     """Let each process do its share of the items.
 
     Args:
@@ -25,26 +85,11 @@ def spread(work: Callable[[list[T]], list[R]], items: Sequence[T]) -> list[R]:
     from accelerate.utils import gather_object  # type: ignore[import-untyped]
 
     state = this_process()
-    count = state.num_processes
-    share = list(items[state.process_index :: count])
+    many = state.num_processes
+    share = list(items[state.process_index :: many])
     gathered = gather_object(work(share) if share else [])
-    order = [i for first in range(count) for i in range(first, len(items), count)]
+    order = [i for first in range(many) for i in range(first, len(items), many)]
     return [result for _, result in sorted(zip(order, gathered, strict=True), key=lambda x: x[0])]
-
-
-def of_first(value: T) -> T:
-    """The first process' value, in every process."""
-    from accelerate.utils import broadcast_object_list
-
-    this_process()
-    shared: T
-    (shared,) = broadcast_object_list([value])
-    return shared
-
-
-def is_first() -> bool:
-    """Whether this process is the one that writes, and speaks, for all."""
-    return bool(this_process().is_main_process)
 
 
 def this_process() -> PartialState:

@@ -14,6 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from admire_pipeline.disk import sync, sync_file
 from admire_pipeline.errors import UserError
+from admire_pipeline.training import processes
 from admire_pipeline.training.dataset import MixtureDataset
 from admire_pipeline.training.evaluation import evaluate_domains, mean_bits_per_byte
 from admire_pipeline.training.lora import merge_adapters
@@ -25,6 +26,7 @@ from admire_pipeline.training.trainer import train_model
 from admire_pipeline.training.weights import CHECKPOINTS, MODEL, UNFINISHED
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
     from admire_pipeline.training.corpus import Corpus
@@ -42,6 +44,8 @@ def train_trial(  # noqa: PLR0913
     log: Callable[[Mapping[str, float], int], None],
 ) -> dict[str, Any]:
     """Train, or resume, or find that it was done before; what has been paid for is not repeated.
+
+    Where several processes were launched, all of them call this.
 
     Args:
         fidelity: Model and recipe.
@@ -84,24 +88,30 @@ def train_trial(  # noqa: PLR0913
     model = build_model(fidelity.model, corpus, training.sequence_length, seed)
     flat = fidelity.model.attention.startswith("flash") and training.unit == "examples"
     dataset = MixtureDataset(MixingPlan.from_dict(mixing_plan), corpus, flat)
-    run = train_model(model, dataset, training, checkpoints, seed, log, evaluate)
-    result = {**asdict(run), "model": MODEL, "corpus": corpus.manifest["hash"]}
-    # Written aside and renamed: a model that stands there is whole.
     aside = folder / UNFINISHED
-    shutil.rmtree(aside, ignore_errors=True)
-    merge_adapters(model).save_pretrained(aside)
-    (aside / done.name).write_text(json.dumps(result))
-    sync(aside)
-    aside.rename(folder / MODEL)
-    sync_file(folder)  # the checkpoints go only once the model is there to stay
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    logger.info(
-        "trained %d of %d parameters on %d tokens in %.1f s",
-        run.trained,
-        run.parameters,
-        run.tokens,
-        run.seconds,
-    )
+
+    def save(weights: dict[str, Tensor] | None) -> None:
+        if processes.is_main():
+            shutil.rmtree(aside, ignore_errors=True)
+            merge_adapters(model).save_pretrained(aside, state_dict=weights)
+
+    run = train_model(model, dataset, training, checkpoints, seed, log, evaluate, save)
+    result = {**asdict(run), "model": MODEL, "corpus": corpus.manifest["hash"]}
+    if processes.is_main():
+        # Written aside and renamed: a model that stands there is whole.
+        (aside / done.name).write_text(json.dumps(result))
+        sync(aside)
+        aside.rename(folder / MODEL)
+        sync_file(folder)  # the checkpoints go only once the model is there to stay
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        logger.info(
+            "trained %d of %d parameters on %d tokens in %.1f s",
+            run.trained,
+            run.parameters,
+            run.tokens,
+            run.seconds,
+        )
+    processes.wait()
     return result
 
 

@@ -25,11 +25,13 @@ from transformers import (
 from transformers.utils import is_torch_tf32_available
 
 from admire_pipeline.disk import sync, write_atomically
-from admire_pipeline.errors import TrialError
+from admire_pipeline.errors import TrialError, UserError
+from admire_pipeline.training import processes
 from admire_pipeline.training.device import has_bf16
 from admire_pipeline.training.lora import describe_adapters
 from admire_pipeline.training.models import training_flops
 from admire_pipeline.training.settings import TrainingSettings
+from admire_pipeline.training.steps import WholeSteps, deal_step
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -75,8 +77,11 @@ def train_model(  # noqa: PLR0913
     seed: int,
     log: Callable[[Mapping[str, float], int], None],
     evaluate: Callable[[PreTrainedModel], Mapping[str, float]],
+    save: Callable[[dict[str, torch.Tensor] | None], None] | None = None,
 ) -> TrainingRun:
     """Train `model` in place on the planned sequences, in their order.
+
+    Where several processes were launched, all of them call this and share every optimizer step.
 
     Args:
         model: Initialised from `seed`, so that a resumed training starts alike. Its adapters, where
@@ -86,47 +91,76 @@ def train_model(  # noqa: PLR0913
         folder: Of the checkpoints; a complete one of the same recipe is resumed from.
         seed: Of anything random in training.
         log: Takes metrics and their optimizer step.
-        evaluate: Measures validation metrics for the curves.
+        evaluate: Measures validation metrics for the curves; on every process, as the model may be
+            spread over them.
+        save: Takes the trained weights where `model` holds but a part of them, else None; the main
+            process alone has them all.
 
     Raises:
         TrialError: If the training diverges to a loss that is not a number.
+        UserError: If several processes cannot share this model's steps.
     """
     # Tied weights are saved once; told so, the Trainer does not warn of the missing copy on resume.
     model._keys_to_ignore_on_save = set(model.all_tied_weights_keys)
     shape = f"{model.config.to_json_string()}{describe_adapters(model)}"
     recipe = hashlib.sha256(
-        f"{settings.model_dump_json()}{shape}{dataset.plan}".encode()
+        f"{settings.model_dump_json()}{shape}{dataset.plan}{processes.layout()}".encode()
     ).hexdigest()
-    checkpoint = _latest_checkpoint(folder, recipe)
+    # One process looks and clears away, and all go on from what it found.
+    checkpoint = processes.agree(
+        _latest_checkpoint(folder, recipe) if processes.is_main() else None
+    )
     steps = math.ceil(len(dataset) / settings.step_sequences)
+    # Padding is computed, too.
+    flops = training_flops(model, len(dataset) * settings.sequence_length, settings.sequence_length)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     before = _read_mark(checkpoint)["seconds"] if checkpoint else 0.0
     callback = _TrialCallback(settings, steps, recipe, before, log, evaluate)
     trainer = _LeanTrainer(
         model=model,
         args=_arguments(settings, folder, seed, steps),
-        train_dataset=dataset,
+        train_dataset=_evened(dataset, settings),
         data_collator=_keep_batch,
         callbacks=[callback],
     )
     trainer.remove_callback(PrinterCallback)
+    if processes.count() > 1 and not trainer.model_accepts_loss_kwargs:
+        raise UserError(
+            f"launch.processes: a {model.config.model_type!r} model takes the mean over what each "
+            "process has for its loss, and such means do not add up; allowed: 1"
+        )
     if checkpoint is not None:
         logger.info("resuming from %s", checkpoint.name)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    passed = len(dataset) * settings.sequence_length
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    if save is not None:
+        save(_gathered_weights(trainer))
     return TrainingRun(
         parameters=frozen or trained,  # adapters are merged into what is frozen
         trained=trained,
         tokens=dataset.plan.tokens,
-        # Padding is computed, too.
-        flops=training_flops(model, passed, settings.sequence_length),
+        flops=flops,
         seconds=callback.seconds,
         curves=[
             {k: v for k, v in entry.items() if isinstance(v, int | float)}
             for entry in trainer.state.log_history
         ],
     )
+
+
+def _evened(dataset: MixtureDataset, settings: TrainingSettings) -> Any:
+    if processes.count() == 1:
+        return dataset
+    return WholeSteps(dataset, settings.step_sequences)
+
+
+def _gathered_weights(trainer: Trainer) -> dict[str, torch.Tensor] | None:
+    """The weights of a model that is spread over the processes, which all take part."""
+    if trainer.is_fsdp_enabled:
+        return dict(trainer.accelerator.get_state_dict(trainer.model))
+    if trainer.is_deepspeed_enabled:
+        return dict(trainer.accelerator.get_state_dict(trainer.deepspeed))
+    return None
 
 
 def _keep_batch(batch: Any) -> Any:
@@ -138,12 +172,14 @@ def _arguments(
     settings: TrainingSettings, folder: Path, seed: int, steps: int
 ) -> TrainingArguments:
     gpu = torch.cuda.is_available()
+    batch_size, accumulation = deal_step(settings, processes.count())
     arguments = TrainingArguments(
         output_dir=str(folder),
         seed=seed,
         max_steps=steps,
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation,
+        per_device_train_batch_size=batch_size,
+        gradient_accumulation_steps=accumulation,
+        ddp_find_unused_parameters=False,  # a language model uses all of them
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.schedule,
         lr_scheduler_kwargs=(
@@ -226,7 +262,10 @@ class _TrialCallback(TrainerCallback):
 
         self._started = self._saved = time.monotonic()
         self._bar = tqdm(
-            desc="training", total=state.max_steps, initial=state.global_step, disable=None
+            desc="training",
+            total=state.max_steps,
+            initial=state.global_step,
+            disable=None if processes.is_main() else True,
         )
 
     def on_step_end(
@@ -240,7 +279,8 @@ class _TrialCallback(TrainerCallback):
             # The clock tells the speed of training: evaluations stop it.
             self._started += time.monotonic() - paused
         self.seconds = self._before + time.monotonic() - self._started
-        if time.monotonic() - self._saved > self._checkpoint_seconds:
+        # By the main process' clock: all take part in a checkpoint, or none.
+        if processes.agree(time.monotonic() - self._saved > self._checkpoint_seconds):
             control.should_save = state.global_step < state.max_steps
             self._saved = time.monotonic()
 
@@ -267,6 +307,9 @@ class _TrialCallback(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        processes.wait()  # each has written its part
+        if not processes.is_main():
+            return
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         # The mark must not reach the disk before what it vouches for.
         sync(folder)

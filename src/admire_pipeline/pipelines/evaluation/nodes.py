@@ -10,6 +10,7 @@ from typing import Any
 
 from admire_pipeline.pipelines.recipes import check_recipe
 from admire_pipeline.tracking import Trial
+from admire_pipeline.training import launch
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.objective import Metric, ObjectiveSettings, score_metrics
 from admire_pipeline.training.settings import EvaluationSettings, Ladder
@@ -32,24 +33,18 @@ def evaluate_model(  # noqa: PLR0913, PLR0917
         One row for each metric; lm-evaluation-harness' whole results for each task.
     """
     check_recipe(trial, recipes)
-    from admire_pipeline.training.evaluate import (  # transformers takes seconds
-        EVALUATIONS,
-        evaluate_trial,
-        read_harness_results,
-    )
-
     began = time.monotonic()
-    what = (
+    metrics, harness = launch.evaluate(
+        fidelities[trial.fidelity],
         trial_folder / training_run["model"],
         corpus,
-        fidelities[trial.fidelity].training.sequence_length,
-        evaluation.located(project_folder),
-        project_folder / EVALUATIONS,
+        trial_folder,
+        evaluation,
+        project_folder,
     )
-    metrics = evaluate_trial(*what)
     # The first whole evaluation counts: one that is repeated may find what it has kept.
     log_metrics({"evaluation_seconds": time.monotonic() - began}, 0)
-    return [asdict(metric) for metric in metrics], read_harness_results(*what)
+    return [asdict(metric) for metric in metrics], harness
 
 
 def score_trial(

@@ -9,11 +9,12 @@ from typing import Any
 from admire_pipeline.pipelines.recipes import check_recipe
 from admire_pipeline.reporting.figures import Figure, draw_curves
 from admire_pipeline.tracking import Trial
+from admire_pipeline.training import launch
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.settings import EvaluationSettings, Ladder
 
 
-def train_model(  # noqa: PLR0913
+def train_model(  # noqa: PLR0913, PLR0917 - a node's inputs
     trial: Trial,
     mixing_plan: dict[str, Any],
     corpus: Corpus,
@@ -22,12 +23,11 @@ def train_model(  # noqa: PLR0913
     fidelities: Ladder,
     evaluation: EvaluationSettings,
     recipes: dict[str, str],
+    project_folder: Path,
 ) -> dict[str, Any]:
     """Train on the planned sequences; a finished training is not repeated, a killed one resumed."""
     check_recipe(trial, recipes)
-    from admire_pipeline.training.run import train_trial  # transformers.Trainer takes seconds
-
-    return train_trial(
+    return launch.train(
         fidelities[trial.fidelity],
         mixing_plan,
         corpus,
@@ -35,6 +35,7 @@ def train_model(  # noqa: PLR0913
         trial.seed,
         evaluation,
         log_curves,
+        project_folder,
     )
 
 

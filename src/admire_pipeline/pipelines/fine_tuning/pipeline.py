@@ -22,6 +22,7 @@ def create_pipeline() -> Pipeline:
                     "params:fidelities",
                     "params:evaluation",
                     "recipes",
+                    "project_folder",
                 ],
                 outputs="training_run",
                 name="train_model",

@@ -12,7 +12,7 @@ from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.corpus.tokenizer import BYTES
 from admire_pipeline.training.device import has_bf16
 from admire_pipeline.training.harness.quiet import quiet
-from admire_pipeline.training.processes import is_first, spread
+from admire_pipeline.training.processes import is_main, spread
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -40,7 +40,7 @@ class SharedLM(HFLM):
 
     @staticmethod
     def _spread(answer: Any, requests: list[Any]) -> list[Any]:
-        silent = not is_first()
+        silent = not is_main()
         return spread(lambda share: answer(share, disable_tqdm=silent), requests)
 
 

@@ -20,7 +20,7 @@ from admire_pipeline.training.harness.model import SharedLM
 from admire_pipeline.training.harness.quiet import quiet
 from admire_pipeline.training.harness.tasks import build_task
 from admire_pipeline.training.objective import Metric
-from admire_pipeline.training.processes import of_first
+from admire_pipeline.training.processes import agree
 from admire_pipeline.training.settings import TaskSettings
 
 BOOTSTRAP = 1000
@@ -78,7 +78,7 @@ def run_task(name: str, task: TaskSettings, lm: SharedLM, chat: bool) -> tuple[M
             ) from error
     # One process of each machine has results.
     kept = {key: value for key, value in (results or {}).items() if key in KEPT}
-    kept = of_first(json.loads(json.dumps(kept, default=str)))
+    kept = agree(json.loads(json.dumps(kept, default=str)))
     return read_metric(kept, name, task), kept
 
 
