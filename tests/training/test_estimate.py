@@ -10,7 +10,6 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from admire_pipeline.training.estimate import (
     Sharding,
-    device_batch,
     estimate_memory,
     measure_shape,
     read_sharding,
@@ -187,8 +186,3 @@ def test_sharded_states() -> None:
         == (one.weights + one.gradients + one.optimizer) / 4
     )
     assert four.activations == one.activations
-
-
-def test_a_step_holds_as_many_sequences_on_any_number_of_devices() -> None:
-    recipe = fidelity(batch_size=4, gradient_accumulation=2).training
-    assert [device_batch(recipe, processes) for processes in (1, 2, 4)] == [4, 4, 1]

@@ -32,11 +32,13 @@ def test_a_model_from_scratch_and_files(corpus: Corpus) -> None:
     origin = provenance(corpus, fidelity(config={"model_type": "llama"}))
     assert list(origin) == [
         "model.revision",
+        "data.tokenizer",
         "data.revision.letters",
         "data.revision.numbers",
         "data.revision.held_out",
     ]
     assert origin.pop("model.revision") == "config"
+    assert origin.pop("data.tokenizer") == "byt5"
     for key, value in origin.items():
         domain = key.removeprefix("data.revision.")
         assert len(value) == 16

@@ -18,8 +18,9 @@ from filelock import FileLock
 
 from admire_pipeline.disk import write_atomically
 from admire_pipeline.errors import UserError
+from admire_pipeline.process import is_gone, name_process
 from admire_pipeline.tracking import history
-from admire_pipeline.tracking.owner import Heartbeat, is_gone, this_process
+from admire_pipeline.tracking.heartbeat import Heartbeat
 from admire_pipeline.tracking.server import STORE_FOLDER, commit_tag, connect, without_secrets
 from admire_pipeline.tracking.settings import CampaignSettings
 from admire_pipeline.tracking.trial import Observation, Trial, TrialDraft
@@ -98,7 +99,7 @@ class CampaignStore:
         number = len(history.search_runs(self.client, self.experiment)) + 1
         tags = {
             history.PROPOSAL: proposal,
-            history.OWNER: this_process(),
+            history.OWNER: name_process(),
             history.HEARTBEAT: f"{time.time():.0f}",
             "admire.based_on": history.lineage_tag(draft.based_on),
             CONFIG_HASH: self._config_hash,
@@ -123,7 +124,7 @@ class CampaignStore:
             if run is None:
                 return None
             self.client.set_tag(run.info.run_id, history.HEARTBEAT, f"{time.time():.0f}")
-            self.client.set_tag(run.info.run_id, history.OWNER, this_process())
+            self.client.set_tag(run.info.run_id, history.OWNER, name_process())
             if run.info.status != "RUNNING":
                 self.client.update_run(run.info.run_id, status="RUNNING")
         trial = self._take(run)
@@ -272,7 +273,7 @@ class CampaignStore:
             return True
         tags: dict[str, Any] = run.data.tags
         owner = tags.get(history.OWNER, "")
-        if owner == this_process():
+        if owner == name_process():
             # Ended here while the server was away, so that the run was left RUNNING.
             return run.info.run_id not in AT_WORK
         gone = is_gone(owner)

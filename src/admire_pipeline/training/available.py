@@ -11,7 +11,7 @@ from admire_pipeline.training.cached import find_snapshot
 from admire_pipeline.training.corpus import CorpusSettings, is_built
 from admire_pipeline.training.corpus.files import find_files
 from admire_pipeline.training.corpus.settings import DomainSettings
-from admire_pipeline.training.corpus.tokenizer import BYTES
+from admire_pipeline.training.corpus.tokenizer import BYTES, split_revision
 from admire_pipeline.training.settings import ModelSettings
 
 MODEL_FILES = ("model.safetensors*", "model-*.safetensors")
@@ -48,7 +48,8 @@ def need_tokenizer(settings: CorpusSettings, root: Path) -> Need | None:
     """The corpus' tokenizer; None for the one of bytes, which needs no files."""
     if settings.tokenizer == BYTES:
         return None
-    return _need("tokenizer", settings.tokenizer, None, "model", TOKENIZER_FILES, root)
+    place, revision = split_revision(settings.tokenizer)
+    return _need("tokenizer", place, revision, "model", TOKENIZER_FILES, root)
 
 
 def need_domain(name: str, settings: CorpusSettings, folder: Path, root: Path) -> Need:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from admire_pipeline.training.lora import add_adapters
 from admire_pipeline.training.models import training_flops
-from admire_pipeline.training.settings import FidelitySettings, LoraSettings, TrainingSettings
+from admire_pipeline.training.settings import FidelitySettings, LoraSettings
+from admire_pipeline.training.steps import deal_step
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -160,7 +161,7 @@ def estimate_memory(
     whole = FLOAT32 * shape.trained + BFLOAT16 * frozen
     # Where weights are sharded one part is computed with while the next one is gathered.
     gathered = shape.trained if sharding.weights == 1 else 2 * shape.largest
-    tokens = device_batch(training, fidelity.launch.processes) * training.sequence_length
+    tokens = deal_step(training, fidelity.launch.processes)[0] * training.sequence_length
     return Memory(
         weights=whole / sharding.weights,
         gradients=FLOAT32 * shape.trained / sharding.gradients,
@@ -192,10 +193,3 @@ def _activations(shape: Shape, fidelity: FidelitySettings) -> float:
     if fidelity.training.gradient_checkpointing:
         return float(head + shape.layers * FLOAT32 * width + layer)
     return float(head + shape.layers * layer)
-
-
-def device_batch(training: TrainingSettings, processes: int) -> int:
-    """Sequences in one forward pass on one of so many devices; a step holds as many on any."""
-    if training.gradient_accumulation % processes == 0:
-        return training.batch_size
-    return max(1, training.batch_size // processes)

@@ -20,6 +20,7 @@ import psutil
 
 from admire_pipeline.disk import write_atomically
 from admire_pipeline.errors import LaunchError, UserError
+from admire_pipeline.process import name_process
 from admire_pipeline.training import worker
 from admire_pipeline.training.command import launch_command
 from admire_pipeline.training.corpus import Corpus
@@ -85,7 +86,7 @@ def train(  # noqa: PLR0913
         folder=folder,
         evaluation=evaluation,
         arguments={"mixing_plan": dict(mixing_plan), "seed": seed},
-        starter=worker.Starter.this_process(),
+        starter=name_process(),
     )
     return dict(run_job(job, project, log))
 
@@ -130,7 +131,7 @@ def evaluate(  # noqa: PLR0913, PLR0917
             folder=folder,
             evaluation=evaluation,
             arguments={"model": str(model), "cache": str(cache)},
-            starter=worker.Starter.this_process(),
+            starter=name_process(),
         )
         run_job(job, project, lambda *_: None)
     # After a launch nothing is left to measure: it is read.

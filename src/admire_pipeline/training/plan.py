@@ -11,7 +11,7 @@ from admire_pipeline.training.available import Need, need_domain, need_model, ne
 from admire_pipeline.training.cached import find_folder
 from admire_pipeline.training.corpus import CorpusSettings
 from admire_pipeline.training.corpus.errors import one_line
-from admire_pipeline.training.corpus.tokenizer import BYTES, ByteTokenizer
+from admire_pipeline.training.corpus.tokenizer import BYTES, ByteTokenizer, split_revision
 from admire_pipeline.training.estimate import (
     Memory,
     Shape,
@@ -154,7 +154,8 @@ def _vocabulary(tokenizer: str, root: Path) -> int | None:
         return ByteTokenizer.vocabulary.size
     from transformers import AutoTokenizer
 
-    folder = root / tokenizer if (root / tokenizer).is_dir() else find_folder(tokenizer, None)
+    here = root / tokenizer
+    folder = here if here.is_dir() else find_folder(*split_revision(tokenizer))
     if folder is None:
         return None
     try:

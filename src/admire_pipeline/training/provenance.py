@@ -26,14 +26,16 @@ def provenance(corpus: Corpus, fidelity: FidelitySettings) -> dict[str, str]:
 
     Returns:
         `model.revision`: commit of a Hub checkpoint, hash of a folder's files, `config` of a model
-        from scratch; `model.checkpoint`, where there is one; `data.revision.<domain>`: commit of a
-        Hub dataset, else the beginning of the hash of the documents.
+        from scratch; `model.checkpoint`, where there is one; `data.tokenizer`, as configured;
+        `data.revision.<domain>`: commit of a Hub dataset, else the beginning of the hash of the
+        documents.
     """
     place = fidelity.model.checkpoint
     model = {REVISION: "config"}
     if place is not None:
         model = {CHECKPOINT: place, REVISION: checkpoint_identity(fidelity.model)}
     domains = corpus.manifest["domains"].items()
+    model["data.tokenizer"] = corpus.manifest["tokenizer"]["name"]
     return model | {
         f"data.revision.{name}": manifest.get("revision") or manifest["content_hash"][:CONTENT]
         for name, manifest in domains

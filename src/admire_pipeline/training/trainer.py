@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
-import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +14,13 @@ import torch
 from transformers import (
     PrinterCallback,
     Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
 )
 from transformers.utils import is_torch_tf32_available
 
-from admire_pipeline.disk import sync, write_atomically
-from admire_pipeline.errors import TrialError, UserError
+from admire_pipeline.errors import UserError
 from admire_pipeline.training import processes
+from admire_pipeline.training.callback import TrialCallback, latest_checkpoint, read_mark
 from admire_pipeline.training.device import has_bf16
 from admire_pipeline.training.lora import describe_adapters
 from admire_pipeline.training.models import training_flops
@@ -41,9 +35,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-COMPLETE = "complete"
-"""Name of the file that says a checkpoint was written to its end; it holds the recipe's hash and
-the seconds of training before it."""
 LOGS = 50
 """Points on the curve of the training loss."""
 
@@ -107,16 +98,14 @@ def train_model(  # noqa: PLR0913
         f"{settings.model_dump_json()}{shape}{dataset.plan}{processes.layout()}".encode()
     ).hexdigest()
     # One process looks and clears away, and all go on from what it found.
-    checkpoint = processes.agree(
-        _latest_checkpoint(folder, recipe) if processes.is_main() else None
-    )
+    checkpoint = processes.agree(latest_checkpoint(folder, recipe) if processes.is_main() else None)
     steps = math.ceil(len(dataset) / settings.step_sequences)
     # Padding is computed, too.
     flops = training_flops(model, len(dataset) * settings.sequence_length, settings.sequence_length)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    before = _read_mark(checkpoint)["seconds"] if checkpoint else 0.0
-    callback = _TrialCallback(settings, steps, recipe, before, log, evaluate)
+    before = read_mark(checkpoint)["seconds"] if checkpoint else 0.0
+    callback = TrialCallback(settings, steps, recipe, before, log, evaluate)
     trainer = _LeanTrainer(
         model=model,
         args=_arguments(settings, folder, seed, steps),
@@ -212,118 +201,7 @@ def _arguments(
     return arguments
 
 
-def _latest_checkpoint(folder: Path, recipe: str) -> Path | None:
-    """The last complete checkpoint of this recipe; others are of no use and are removed."""
-    usable = []
-    for path in folder.glob("checkpoint-*"):
-        if (path / COMPLETE).exists() and _read_mark(path)["recipe"] == recipe:
-            usable.append(path)
-        else:
-            shutil.rmtree(path)
-    return max(usable, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
-def _read_mark(checkpoint: Path) -> dict[str, Any]:
-    return dict(json.loads((checkpoint / COMPLETE).read_text()))
-
-
 class _LeanTrainer(Trainer):
     def floating_point_ops(self, inputs: Any) -> int:
         """Nothing: counted once, by `training_flops`; walking the model every step takes time."""
         return 0
-
-
-class _TrialCallback(TrainerCallback):
-    """Curves, timed checkpoints, the clock and the progress bar of one training."""
-
-    def __init__(
-        self,
-        settings: TrainingSettings,
-        steps: int,
-        recipe: str,
-        before: float,
-        log: Callable[[Mapping[str, float], int], None],
-        evaluate: Callable[[PreTrainedModel], Mapping[str, float]],
-    ) -> None:
-        self._checkpoint_seconds = settings.checkpoint_seconds
-        self._evaluate_at = {
-            round(steps * (i + 1) / settings.evaluations) for i in range(settings.evaluations)
-        }
-        self._recipe = recipe
-        self._before = before
-        self._log = log
-        self._evaluate = evaluate
-        self.seconds = 0.0
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        from tqdm import tqdm
-
-        self._started = self._saved = time.monotonic()
-        self._bar = tqdm(
-            desc="training",
-            total=state.max_steps,
-            initial=state.global_step,
-            disable=None if processes.is_main() else True,
-        )
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._bar.update()
-        if state.global_step in self._evaluate_at:
-            paused = time.monotonic()
-            metrics = dict(self._evaluate(kwargs["model"]))
-            self._record(state, metrics)
-            # The clock tells the speed of training: evaluations stop it.
-            self._started += time.monotonic() - paused
-        self.seconds = self._before + time.monotonic() - self._started
-        # By the main process' clock: all take part in a checkpoint, or none.
-        if processes.agree(time.monotonic() - self._saved > self._checkpoint_seconds):
-            control.should_save = state.global_step < state.max_steps
-            self._saved = time.monotonic()
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
-        if logs is None or "loss" not in logs:
-            return
-        if not math.isfinite(logs["loss"]):
-            raise TrialError(
-                f"training: the loss is {logs['loss']} at step {state.global_step}; "
-                "allowed: a finite number (a lower learning_rate?)"
-            )
-        self._log(
-            {f"train.{key}": logs[key] for key in ("loss", "grad_norm", "learning_rate")},
-            state.global_step,
-        )
-
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        processes.wait()  # each has written its part
-        if not processes.is_main():
-            return
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        # The mark must not reach the disk before what it vouches for.
-        sync(folder)
-        mark = json.dumps({"recipe": self._recipe, "seconds": self.seconds})
-        write_atomically(folder / COMPLETE, mark)
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()  # the last steps may still be under way
-        self.seconds = self._before + time.monotonic() - self._started
-        self._bar.close()
-
-    def _record(self, state: TrainerState, metrics: dict[str, float]) -> None:
-        state.log_history.append({**metrics, "step": state.global_step})
-        self._log(metrics, state.global_step)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
 import sys
 import time
 import traceback
@@ -18,11 +17,11 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, NoReturn
 
-import psutil
 from pydantic import BaseModel
 
 from admire_pipeline.disk import write_atomically
 from admire_pipeline.errors import TrialError, UserError
+from admire_pipeline.process import is_gone
 from admire_pipeline.training import processes
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
@@ -40,39 +39,9 @@ KINDS: dict[str, type[Exception]] = {
 WATCH_SECONDS = 1.0
 """Between two looks whether the process that waits for the job still lives."""
 
-SAME_START = 5.0
-"""Seconds by which a start time may shift: it is counted from the boot, whose time follows the
-clock."""
-
 logger = logging.getLogger("admire_pipeline.training.worker")  # run as __main__
 
 Log = Callable[[Mapping[str, float], int], None]
-
-
-class Starter(BaseModel):
-    """The process that waits for a job: by its start time too, as pids are reused."""
-
-    host: str
-    pid: int
-    started: float
-
-    @classmethod
-    def this_process(cls) -> Starter:
-        """The one that runs this."""
-        process = psutil.Process()
-        return cls(host=platform.node(), pid=process.pid, started=process.create_time())
-
-    def is_gone(self) -> bool:
-        """Whether it has ended; of another machine that is not known, and False."""
-        if self.host != platform.node():
-            return False
-        try:
-            process = psutil.Process(self.pid)
-            # One that nobody waits for stays in the table of processes, dead as it is.
-            dead = process.status() == psutil.STATUS_ZOMBIE
-            return dead or abs(process.create_time() - self.started) > SAME_START
-        except psutil.NoSuchProcess:
-            return True
 
 
 class Job(BaseModel):
@@ -85,7 +54,7 @@ class Job(BaseModel):
         folder: The trial's own.
         evaluation: How it is evaluated.
         arguments: What else the function needs, JSON-able.
-        starter: Who waits for it.
+        starter: Name of the process that waits for it (`name_process`).
     """
 
     call: str
@@ -94,7 +63,7 @@ class Job(BaseModel):
     folder: Path
     evaluation: EvaluationSettings
     arguments: dict[str, Any]
-    starter: Starter
+    starter: str
 
 
 def _train(job: Job, log: Log) -> dict[str, Any]:
@@ -176,12 +145,12 @@ class _Curves:
                 logger.info("step %d: loss %.4f", step, metrics["train.loss"])
 
 
-def _end_with(starter: Starter, launcher: int) -> None:
+def _end_with(starter: str, launcher: int) -> None:
     """End this process once the one that waits for it, or accelerate's, has ended.
 
     Nobody would take the result, and who resumes the trial writes in the same folder.
     """
-    while os.getppid() == launcher and not starter.is_gone():
+    while os.getppid() == launcher and not is_gone(starter):
         time.sleep(WATCH_SECONDS)
     os._exit(1)
 

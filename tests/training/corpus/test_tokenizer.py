@@ -13,6 +13,7 @@ from admire_pipeline.training.corpus.tokenizer import (
     ByteTokenizer,
     HuggingFaceTokenizer,
     load_tokenizer,
+    split_revision,
 )
 
 
@@ -80,3 +81,24 @@ def test_a_tokenizer_without_an_end_of_text(tmp_path, word_tokenizer):
     path.write_text(json.dumps({k: v for k, v in config.items() if k != "eos_token"}))
     with pytest.raises(CorpusError, match=r"corpus\.tokenizer: .* has no end-of-text token; allow"):
         load_tokenizer(str(tmp_path / "words"))
+
+
+def test_a_revision_stands_after_the_name(tmp_path, word_tokenizer, monkeypatch):
+    assert split_revision("org/name@abc") == ("org/name", "abc")
+    assert split_revision("org/name") == ("org/name", None)
+    (tmp_path / "my@folder").mkdir()
+    assert split_revision(str(tmp_path / "my@folder")) == (str(tmp_path / "my@folder"), None)
+    asked = []
+
+    from transformers import PreTrainedTokenizerFast
+
+    def load(name, **options):
+        asked.append((name, options["revision"], options["trust_remote_code"]))
+        return PreTrainedTokenizerFast.from_pretrained(word_tokenizer)
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", load)
+    load_tokenizer.cache_clear()
+    load_tokenizer("org/name@abc")
+    load_tokenizer("org/name")
+    assert asked == [("org/name", "abc", False), ("org/name", "main", False)]
+    load_tokenizer.cache_clear()

@@ -97,7 +97,7 @@ class CorpusSettings(_Settings):
     """The domains by name; at least two of them train. A mixture has its weights in this order."""
     tokenizer: str = Field(default="byt5", min_length=1)
     """`byt5`: UTF-8 bytes, needs no files; else a name or folder for transformers' AutoTokenizer
-    (code of the repository is never run)."""
+    (code of the repository is never run); of the Hub with its commit or tag: `name@commit`."""
     validation_fraction: float = Field(default=0.05, gt=0, lt=1)
     """Share of a domain's text held out for validation."""
     max_validation_bytes: int = Field(default=10_000_000, gt=0)

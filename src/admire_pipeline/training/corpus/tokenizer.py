@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +23,12 @@ from admire_pipeline.training.corpus.errors import WHO_ASKS, CorpusError, one_li
 
 BYTES = "byt5"
 """Name of the byte-level tokenizer."""
+
+
+def split_revision(tokenizer: str) -> tuple[str, str | None]:
+    """Place of a tokenizer, and the commit or tag that is named after an @; None for a folder."""
+    name, _, revision = tokenizer.partition("@")
+    return (tokenizer, None) if Path(tokenizer).is_dir() else (name, revision or None)
 
 
 @dataclass(frozen=True)
@@ -234,4 +241,5 @@ def load_tokenizer(name: str) -> Tokenizer:
     """
     if name == BYTES:
         return ByteTokenizer()
-    return HuggingFaceTokenizer(name)
+    place, revision = split_revision(name)
+    return HuggingFaceTokenizer(place, revision or "main")

@@ -9,7 +9,7 @@ from lm_eval.models.huggingface import HFLM  # type: ignore[import-untyped]
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.training.corpus.errors import one_line
-from admire_pipeline.training.corpus.tokenizer import BYTES
+from admire_pipeline.training.corpus.tokenizer import BYTES, split_revision
 from admire_pipeline.training.device import has_bf16
 from admire_pipeline.training.harness.quiet import quiet
 from admire_pipeline.training.processes import is_main, spread
@@ -78,7 +78,10 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     if name == BYTES:
         return ByT5Tokenizer()
     try:
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        place, revision = split_revision(name)
+        return AutoTokenizer.from_pretrained(
+            place, revision=revision or "main", trust_remote_code=False
+        )
     except Exception as error:
         raise UserError(
             f"corpus.tokenizer: cannot load {name!r} ({one_line(error)}); allowed: {BYTES}, or a "

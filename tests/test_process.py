@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from admire_pipeline.process import is_gone, name_process
+
+NAME = "from admire_pipeline.process import name_process; print(name_process(), flush=True)"
+
+
+def test_this_process_lives_and_another_machines_is_not_known() -> None:
+    host, pid, started = name_process().split("|")
+    assert is_gone(name_process()) is False
+    assert is_gone(f"not-{host}|{pid}|{started}") is None
+
+
+def test_a_pid_that_was_given_anew_is_another_process() -> None:
+    host, pid, started = name_process().split("|")
+    assert is_gone(f"{host}|{pid}|{float(started) - 60}") is True
+    assert is_gone(f"{host}|{pid}|") is True
+
+
+def test_one_that_was_killed_is_gone_though_nobody_waits_for_it() -> None:
+    code = f"{NAME}; import time; time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    name = process.stdout.readline().strip()
+    assert is_gone(name) is False
+    os.kill(process.pid, signal.SIGKILL)
+    # Not waited for here: it stays in the table of processes.
+    deadline = time.monotonic() + 10
+    while not is_gone(name) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert is_gone(name) is True
+    process.wait()
+    assert is_gone(name) is True
