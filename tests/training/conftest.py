@@ -113,6 +113,7 @@ def smollm2(smollm2_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     model.load_state_dict(loaded.state_dict())
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(**place).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

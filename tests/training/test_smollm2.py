@@ -1,20 +1,21 @@
-"""A real chat model, fine-tuned for a few steps on a mixture of chats."""
+"""A real chat model, fine-tuned for a few steps on a mixture of chats and asked questions."""
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from admire_pipeline.training.corpus import CorpusSettings, prepare_corpus
-from admire_pipeline.training.evaluation import evaluate_domains
+from admire_pipeline.training.evaluate import evaluate_trial
 from admire_pipeline.training.mixing import plan_mixture
-from admire_pipeline.training.run import load_model, train_trial
+from admire_pipeline.training.run import train_trial
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
 from tests.chats import write_chats
 
-EVALUATION = EvaluationSettings(batch_size=8, max_bytes=400, curve_bytes=200)
+EXAMPLES, LENGTH = 24, 192
 
 
 @pytest.mark.slow
@@ -28,24 +29,53 @@ def test_the_up_weighted_domain_is_learned(smollm2: Path, tmp_path: Path) -> Non
             "cost": 1,
             "model": {"checkpoint": str(smollm2)},
             "training": {
-                "examples": 24,
-                "sequence_length": 192,
+                "examples": EXAMPLES,
+                "sequence_length": LENGTH,
                 "batch_size": 2,
                 "learning_rate": 3e-4,
                 "evaluations": 0,
             },
         }
     )
-    plan = plan_mixture({"sums": 0.9, "spelling": 0.1}, 24, 192, corpus, seed=0, unit="examples")
-    before = losses(smollm2, corpus)
+    mixture = {"sums": 0.9, "spelling": 0.1}
+    plan = plan_mixture(mixture, EXAMPLES, LENGTH, corpus, seed=0, unit="examples")
+    evaluation = evaluate_settings(tmp_path)
+
+    def measure(model: Path) -> dict[str, float]:
+        metrics = evaluate_trial(model, corpus, LENGTH, evaluation, tmp_path / "cache")
+        assert all(math.isfinite(m.value) and math.isfinite(m.standard_error) for m in metrics)
+        return {metric.name: metric.value for metric in metrics}
+
+    before = measure(smollm2)
     folder = tmp_path / "trial"
-    train_trial(fidelity, plan.to_dict(), corpus, folder, 0, EVALUATION, lambda *_: None)
-    after = losses(folder / "model", corpus)
-    # Measured: sums 0.97 to 0.30, spelling 1.9 to 1.4.
+    train_trial(fidelity, plan.to_dict(), corpus, folder, 0, evaluation, lambda *_: None)
+    after = measure(folder / "model")
+    assert set(after) == {"bits_per_byte.sums", "bits_per_byte.spelling", "acc.form"}
     assert after["bits_per_byte.sums"] < 0.7 * before["bits_per_byte.sums"]
-    assert np.isfinite(list(after.values())).all()
+    # Answers of the form that it was taught, against such as it would have given before.
+    assert after["acc.form"] > max(0.9, before["acc.form"] - 1e-9)
 
 
-def losses(folder: Path, corpus) -> dict[str, float]:
-    metrics = evaluate_domains(load_model(folder), corpus, 192, 8, EVALUATION.max_bytes)
-    return {metric.name: metric.value for metric in metrics}
+def evaluate_settings(folder: Path) -> EvaluationSettings:
+    """Both losses, and a task: is the form of the chats' answers the likelier one?"""
+    sums = [(a, b) for a in (13, 27, 46, 58) for b in (31, 64)]
+    rows = [
+        {
+            "question": f"How much is {a} and {b}?",
+            "choices": [f"The answer is {a + b}.", f"{a} + {b} = {a + b}"],
+            "answer": 1,
+        }
+        for a, b in sums
+    ]
+    path = folder / "form.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    task = {"path": str(path), "kind": "multiple_choice", "metric": "acc"}
+    return EvaluationSettings.model_validate(
+        {
+            "batch_size": 8,
+            "max_bytes": 400,
+            "curve_bytes": 200,
+            "tasks": {"form": task},
+            "chat": True,
+        }
+    )
