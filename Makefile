@@ -30,7 +30,7 @@ types: $(STAMP) ## mypy
 	$(BIN)/mypy
 
 unit: $(STAMP) $(SMOLLM2) ## all tests, with coverage
-	$(BIN)/pytest --cov
+	$(BIN)/pytest --cov -n auto --dist worksteal
 
 throughput: $(STAMP) ## training speed against a bare PyTorch loop
 	$(BIN)/python benchmarks/throughput.py
