@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import psutil
+
 from admire_pipeline.process import is_gone, name_process
 
 NAME = "from admire_pipeline.process import name_process; print(name_process(), flush=True)"
@@ -19,8 +21,18 @@ def test_this_process_lives_and_another_machines_is_not_known() -> None:
 
 def test_a_pid_that_was_given_anew_is_another_process() -> None:
     host, pid, started = name_process().split("|")
-    assert is_gone(f"{host}|{pid}|{float(started) - 60}") is True
+    assert is_gone(f"{host}|{pid}|{started}0") is True
     assert is_gone(f"{host}|{pid}|") is True
+    assert is_gone(f"{host}|no pid|{started}") is True
+
+
+def test_a_clock_that_is_set_changes_nothing(monkeypatch) -> None:
+    """The jump alone is faked: the start must not be read from the clock."""
+    name = name_process()
+    create_time = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: create_time(self) + 3600)
+    monkeypatch.setattr(psutil, "boot_time", lambda: time.time() + 3600)
+    assert is_gone(name) is False
 
 
 def test_one_that_was_killed_is_gone_though_nobody_waits_for_it() -> None:

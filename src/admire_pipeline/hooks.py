@@ -131,8 +131,12 @@ class CampaignHooks:
 
         if not follow_hub(fidelities := catalog.load(FIDELITIES)):
             return
-        trials = (t for t in self._store.trials() if t.status is not TrialStatus.FAILED)
-        catalog.save(FIDELITIES, pin_models(fidelities, [t.provenance for t in trials]))
+        known = [
+            (trial.fidelity, trial.provenance)
+            for trial in self._store.trials()
+            if trial.status is not TrialStatus.FAILED
+        ]
+        catalog.save(FIDELITIES, pin_models(fidelities, known))
 
     @hook_impl
     def after_dataset_saved(self, node: Node) -> None:

@@ -123,9 +123,9 @@ def test_mixture_by_domain(space: Space) -> None:
 
 def test_costs_are_learned_only_where_that_is_asked_for() -> None:
     timed = [
-        replace(OBSERVED, seconds=8.0),
-        replace(OBSERVED, fidelity="small", seconds=10.0),
-        replace(OBSERVED, seconds=None),
+        replace(OBSERVED, device_seconds=8.0),
+        replace(OBSERVED, fidelity="small", device_seconds=10.0),
+        replace(OBSERVED, device_seconds=None),
     ]
     preset = {"nano": 0.1, "small": 1.0}
     asked = MEASURED.model_copy(update={"costs": "configured"})
@@ -141,7 +141,11 @@ def test_the_policy_decides_by_the_learned_costs(space: Space) -> None:
     to be."""
     trials = [
         replace(
-            OBSERVED, run_id=f"{i:032d}", name=f"trial-{i:03d}", fidelity=fidelity, seconds=10.0
+            OBSERVED,
+            run_id=f"{i:032d}",
+            name=f"trial-{i:03d}",
+            fidelity=fidelity,
+            device_seconds=10.0,
         )
         for i, fidelity in enumerate(["nano", "nano", "small"])
     ]

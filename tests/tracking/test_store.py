@@ -114,6 +114,7 @@ def test_what_was_not_logged_before_a_kill_is_logged_when_taken_up(store: Campai
     ("metrics", "expected"),
     [
         ({"training_seconds": 30.0, "evaluation_seconds": 2.5}, 32.5),
+        ({"training_seconds": 30.0, "evaluation_seconds": 2.5, "devices": 8.0}, 260.0),
         ({"training_seconds": 30.0}, None),
         ({"evaluation_seconds": 2.5}, None),
     ],
@@ -124,9 +125,9 @@ def test_seconds_of_a_trial(
     """Known only where both parts are, and of an evaluated trial."""
     store.open(DRAFT)
     store.log_metrics(metrics)
-    assert store.trials()[0].seconds is None
+    assert store.trials()[0].device_seconds is None
     store.observe(Observation({"score": -1.0}, {}))
-    assert store.trials()[0].seconds == expected
+    assert store.trials()[0].device_seconds == expected
 
 
 def test_files_of_a_trial(store: CampaignStore) -> None:

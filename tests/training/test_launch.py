@@ -187,8 +187,9 @@ FAILURES: dict[str, tuple[type[Exception], str, bool]] = {
     "TrialError": (TrialError, r"^training: the loss is nan$", True),
     "OSError": (OSError, r"^launch: .*No space left on device\nTraceback", False),
     "RuntimeError": (LaunchError, r"Traceback(.|\n)*RuntimeError: shapes do not fit", True),
+    "crash after a checkpoint": (UserError, r"a cable came loose\); the same command goes", False),
     "SIGKILL": (UserError, r"a process was killed by SIGKILL \(out of memory\?\)", False),
-    "SIGSEGV": (LaunchError, r"exit code -11, last lines:\n(.|\n)*ready to die", True),
+    "SIGSEGV": (LaunchError, r"exit code -11\nlast lines:\n(.|\n)*ready to die", True),
 }
 
 

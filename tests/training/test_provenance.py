@@ -25,7 +25,8 @@ def hub_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pinned(*trials: dict[str, str], **model) -> str | None:
-    return pin_models(Ladder({"x": fidelity(**model)}), trials)["x"].model.revision
+    known = [("x", trial) for trial in trials]
+    return pin_models(Ladder({"x": fidelity(**model)}), known)["x"].model.revision
 
 
 def test_a_model_from_scratch_and_files(corpus: Corpus) -> None:
@@ -96,3 +97,17 @@ def test_only_the_hub_is_followed(tmp_path) -> None:
     assert not follows(checkpoint="org/name", revision=NOW)
     assert not follows(checkpoint=str(tmp_path))
     assert not follows(config={"model_type": "llama"})
+
+
+@pytest.mark.usefixtures("hub_of_now")
+def test_one_repository_at_two_commits() -> None:
+    ladder = Ladder(
+        {
+            "early": fidelity(checkpoint="org/name", revision=THEN),
+            "late": fidelity(checkpoint="org/name"),
+        }
+    )
+    trials = [("early", {"model.checkpoint": "org/name", "model.revision": THEN})]
+    pinned_ladder = pin_models(ladder, trials)
+    assert pinned_ladder["early"].model.revision == THEN
+    assert pinned_ladder["late"].model.revision == NOW

@@ -11,7 +11,7 @@ import torch
 from torch._dynamo.utils import counters
 from transformers import PreTrainedModel
 
-from admire_pipeline.errors import TrialError
+from admire_pipeline.errors import TrialError, UserError
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.dataset import MixtureDataset
 from admire_pipeline.training.evaluation import evaluate_domains, mean_bits_per_byte
@@ -168,15 +168,42 @@ def test_half_written_checkpoint_is_not_used(
     assert 2 <= min(recorder.losses()) == int(newest.name.split("-")[1])
 
 
-def test_checkpoint_of_another_recipe_is_not_used(
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"checkpoint_seconds": 60.0, "keep_checkpoints": 3, "evaluations": 0},
+        {"gradient_checkpointing": True},
+        {"batch_size": 4, "gradient_accumulation": 2},
+    ],
+)
+def test_what_saves_time_or_memory_may_change_and_the_training_goes_on(
+    corpus: Corpus,
+    model_settings: ModelSettings,
+    recipe: TrainingSettings,
+    tmp_path: Path,
+    change: dict[str, object],
+) -> None:
+    recipe = recipe.model_copy(update={"checkpoint_seconds": 1e-9})
+    whole, _ = train(corpus, model_settings, recipe, tmp_path / "whole", Recorder())
+    with pytest.raises(Killed):
+        train(corpus, model_settings, recipe, tmp_path / "cut", Recorder(die_at=20))
+    other = recipe.model_copy(update=change)
+    resumed, _ = train(corpus, model_settings, other, tmp_path / "cut", recorder := Recorder())
+    assert min(recorder.losses()) >= 19
+    assert torch.allclose(weights(whole), weights(resumed), atol=2e-3)
+
+
+def test_checkpoint_of_another_recipe_is_left_and_refused(
     corpus: Corpus, model_settings: ModelSettings, recipe: TrainingSettings, tmp_path: Path
 ) -> None:
     recipe = recipe.model_copy(update={"checkpoint_seconds": 1e-9})
     with pytest.raises(Killed):
         train(corpus, model_settings, recipe, tmp_path, Recorder(die_at=20))
     other = recipe.model_copy(update={"learning_rate": 0.02})
-    train(corpus, model_settings, other, tmp_path, recorder := Recorder())
-    assert min(recorder.losses()) == 1
+    with pytest.raises(UserError, match=r"checkpoint-\d+: it is of another recipe.*or delete"):
+        train(corpus, model_settings, other, tmp_path, Recorder())
+    _, run = train(corpus, model_settings, recipe, tmp_path, recorder := Recorder())
+    assert min(recorder.losses()) >= 19
 
 
 def test_gradient_accumulation_is_one_larger_batch(

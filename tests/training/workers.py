@@ -45,6 +45,15 @@ def _raise(error: Exception) -> Any:
     return call
 
 
+def _crash_after_a_checkpoint(job: worker.Job, log: worker.Log) -> None:
+    if processes.is_main():
+        folder = job.folder / "checkpoints" / "checkpoint-5"
+        folder.mkdir(parents=True)
+        (folder / "complete").write_text("{}")
+    processes.wait()
+    raise RuntimeError("a cable came loose")
+
+
 def _kill_oneself(number: int) -> Any:
     def call(job: worker.Job, log: worker.Log) -> None:
         sys.stdout.write("a quarter\rhalf\rready to die\n")
@@ -62,6 +71,7 @@ worker.CALLS |= {
     "TrialError": _raise(TrialError("training: the loss is nan")),
     "OSError": _raise(OSError(28, "No space left on device")),
     "RuntimeError": _raise(RuntimeError("shapes do not fit")),
+    "crash after a checkpoint": _crash_after_a_checkpoint,
     "SIGKILL": _kill_oneself(signal.SIGKILL),
     "SIGSEGV": _kill_oneself(signal.SIGSEGV),
 }

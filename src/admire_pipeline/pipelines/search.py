@@ -114,7 +114,9 @@ def current_costs(
     configured = {name: fidelity.cost for name, fidelity in fidelities.root.items()}
     if campaign.costs == "configured":
         return configured
-    return learn_costs(configured, [(t.fidelity, t.seconds) for t in trials if t.seconds])
+    return learn_costs(
+        configured, [(t.fidelity, t.device_seconds) for t in trials if t.device_seconds]
+    )
 
 
 def with_costs(space: Space, costs: Mapping[str, float]) -> Space:

@@ -21,7 +21,7 @@ EVAL = "eval."
 EVAL_ERROR = "eval_standard_error."
 TAG_LIMIT = 8000
 """Characters that MLflow keeps of a tag."""
-PROVENANCE = ("model.", "data.revision.")
+PROVENANCE = ("model.", "data.")
 """How the parameters begin that say what a trial is made from."""
 PAGE = 1000
 SECONDS = ("training_seconds", "evaluation_seconds")
@@ -76,7 +76,7 @@ def read_trial(run: Run) -> Trial:
         score_standard_error=metrics.get("score_standard_error") if observed else None,
         metrics=_named(metrics, EVAL),
         metric_errors=_named(metrics, EVAL_ERROR),
-        seconds=_seconds(metrics) if observed else None,
+        device_seconds=_device_seconds(metrics) if observed else None,
         provenance={k: v for k, v in run.data.params.items() if k.startswith(PROVENANCE)},
     )
 
@@ -85,10 +85,10 @@ def _named(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
     return {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
 
 
-def _seconds(metrics: Mapping[str, float]) -> float | None:
+def _device_seconds(metrics: Mapping[str, float]) -> float | None:
     """None where a part was not measured, as while the server was away."""
     parts = [metrics.get(name, 0.0) for name in SECONDS]
-    return sum(parts) if min(parts) > 0 else None
+    return sum(parts) * metrics.get("devices", 1.0) if min(parts) > 0 else None
 
 
 def is_resumable(run: Run) -> bool:

@@ -65,7 +65,8 @@ class Trial:
         score_standard_error: Of the score; None where it is not known.
         metrics: Each evaluation metric, in its own direction.
         metric_errors: Standard error of each metric, where it is known.
-        seconds: Of training and evaluation, interruptions left out; None unless observed.
+        device_seconds: Seconds of training and evaluation, interruptions left out, times the
+            devices that they took; None unless observed.
         provenance: Parameters that say which state of models and data it is made from.
     """
 
@@ -83,7 +84,7 @@ class Trial:
     score_standard_error: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     metric_errors: Mapping[str, float] = field(default_factory=dict)
-    seconds: float | None = None
+    device_seconds: float | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:

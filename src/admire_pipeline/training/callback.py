@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,32 +15,62 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from admire_pipeline.disk import sync, write_atomically
-from admire_pipeline.errors import TrialError
+from admire_pipeline.errors import TrialError, UserError
 from admire_pipeline.training import processes
 from admire_pipeline.training.settings import TrainingSettings
+from admire_pipeline.training.weights import COMPLETE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-COMPLETE = "complete"
-"""Name of the file that says a checkpoint was written to its end; it holds the recipe's hash and
-the seconds of training before it."""
+
+@dataclass(frozen=True)
+class Mark:
+    """What a checkpoint is of.
+
+    Attributes:
+        training: Hash of all that the training's result depends on.
+        layout: How it lies on disk (`processes.layout`).
+        seconds: Of training before it.
+    """
+
+    training: str
+    layout: str
+    seconds: float = 0.0
 
 
-def latest_checkpoint(folder: Path, recipe: str) -> Path | None:
-    """The last complete checkpoint of this recipe; others are of no use and are removed."""
-    usable = []
+def latest_checkpoint(folder: Path, ours: Mark) -> Path | None:
+    """The last complete checkpoint; those cut short are of no use and are removed.
+
+    Raises:
+        UserError: If it is of another training or lies otherwise: it was paid for, and is left.
+    """
+    complete = []
     for path in folder.glob("checkpoint-*"):
-        if (path / COMPLETE).exists() and read_mark(path)["recipe"] == recipe:
-            usable.append(path)
+        if (path / COMPLETE).exists():
+            complete.append(path)
         else:
             shutil.rmtree(path)
-    return max(usable, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    last = max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    if last is None:
+        return None
+    mark = read_mark(last)
+    if mark.layout != ours.layout:
+        raise UserError(
+            f"launch: {last} was written by {mark.layout}, and cannot be gone on from by "
+            f"{ours.layout}; allowed: the launch it was written by, or delete {folder}"
+        )
+    if mark.training != ours.training:
+        raise UserError(
+            f"{last}: it is of another recipe, model or mixture than the trial; allowed: those it "
+            f"was written by, or delete {folder}"
+        )
+    return last
 
 
-def read_mark(checkpoint: Path) -> dict[str, Any]:
-    """What a complete checkpoint says of itself: `recipe` and `seconds`."""
-    return dict(json.loads((checkpoint / COMPLETE).read_text()))
+def read_mark(checkpoint: Path) -> Mark:
+    """What a complete checkpoint is of."""
+    return Mark(**json.loads((checkpoint / COMPLETE).read_text()))
 
 
 class TrialCallback(TrainerCallback):
@@ -49,8 +80,7 @@ class TrialCallback(TrainerCallback):
         self,
         settings: TrainingSettings,
         steps: int,
-        recipe: str,
-        before: float,
+        begun: Mark,
         log: Callable[[Mapping[str, float], int], None],
         evaluate: Callable[[PreTrainedModel], Mapping[str, float]],
     ) -> None:
@@ -58,8 +88,7 @@ class TrialCallback(TrainerCallback):
         self._evaluate_at = {
             round(steps * (i + 1) / settings.evaluations) for i in range(settings.evaluations)
         }
-        self._recipe = recipe
-        self._before = before
+        self._begun = begun
         self._log = log
         self._evaluate = evaluate
         self.seconds = 0.0
@@ -89,7 +118,7 @@ class TrialCallback(TrainerCallback):
             self._record(state, metrics)
             # The clock tells the speed of training: evaluations stop it.
             self._started += time.monotonic() - paused
-        self.seconds = self._before + time.monotonic() - self._started
+        self.seconds = self._begun.seconds + time.monotonic() - self._started
         # By the main process' clock: all take part in a checkpoint, or none.
         if processes.agree(time.monotonic() - self._saved > self._checkpoint_seconds):
             control.should_save = state.global_step < state.max_steps
@@ -126,8 +155,8 @@ class TrialCallback(TrainerCallback):
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         # The mark must not reach the disk before what it vouches for.
         sync(folder)
-        mark = json.dumps({"recipe": self._recipe, "seconds": self.seconds})
-        write_atomically(folder / COMPLETE, mark)
+        mark = replace(self._begun, seconds=self.seconds)
+        write_atomically(folder / COMPLETE, json.dumps(asdict(mark)))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -135,7 +164,7 @@ class TrialCallback(TrainerCallback):
         """Stop the clock."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # the last steps may still be under way
-        self.seconds = self._before + time.monotonic() - self._started
+        self.seconds = self._begun.seconds + time.monotonic() - self._started
         self._bar.close()
 
     def _record(self, state: TrainerState, metrics: dict[str, float]) -> None:

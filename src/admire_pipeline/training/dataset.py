@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,9 +50,13 @@ class MixtureDataset:
             for entry in plan.domains
         ]
         self.draw = plan.draw()
-        self._packs: list[np.ndarray] | None = None
-        if plan.unit == "examples":
-            self._packs = pack(self._lengths(), plan.sequence_length, plan.seed)
+
+    @cached_property
+    def _packs(self) -> list[np.ndarray] | None:
+        """The drawn examples of each sequence; None where sequences themselves are drawn."""
+        if self.plan.unit == "tokens":
+            return None
+        return pack(self._lengths(), self.plan.sequence_length, self.plan.seed)
 
     def _lengths(self) -> np.ndarray:
         """Tokens of each drawn example, `n`, int64."""

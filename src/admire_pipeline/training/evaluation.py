@@ -30,8 +30,9 @@ def evaluate_domains(  # noqa: PLR0913
 
     Every token of a passage is predicted once, from at most `sequence_length` tokens before it in
     its window; the first one from the end-of-text token. Of chats, only what the assistant says
-    counts. Bits per byte do not depend on the tokenizer, so models with different vocabularies
-    compare.
+    counts, with the end of its turn as the template writes it. Bits per byte of text do not depend
+    on the tokenizer, so models with different vocabularies compare; of chats, those of one
+    template.
 
     Args:
         model: A causal language model.

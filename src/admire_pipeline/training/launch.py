@@ -26,6 +26,7 @@ from admire_pipeline.training.command import launch_command
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.objective import Metric
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
+from admire_pipeline.training.weights import CHECKPOINTS, COMPLETE, MODEL, TRAINING_RUN
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,8 @@ def train(  # noqa: PLR0913
         TrialError: Theirs.
         LaunchError: If they failed in another way.
     """
-    if fidelity.launch.in_process:
+    # A training that is done is read by this process.
+    if fidelity.launch.in_process or (folder / MODEL / TRAINING_RUN).exists():
         from admire_pipeline.training.run import train_trial
 
         return train_trial(fidelity, mixing_plan, corpus, folder, seed, evaluation, log)
@@ -146,6 +148,7 @@ def run_job(job: worker.Job, project: Path, log: Callable[[Mapping[str, float], 
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()  # what an evaluation in this process left is theirs now
     folder = job.folder / "launch"
+    before = _newest_checkpoint(job.folder)
     shutil.rmtree(folder, ignore_errors=True)
     write_atomically(folder / worker.JOB, job.model_dump_json())
     output = _Output()
@@ -159,10 +162,17 @@ def run_job(job: worker.Job, project: Path, log: Callable[[Mapping[str, float], 
                 curves.deliver()
     curves.deliver()
     if code:
-        _raise_failure(folder, output.codes or [code], output.last)
+        got_on = _newest_checkpoint(job.folder) > before
+        _raise_failure(folder, output.codes or [code], output.last, got_on)
     result = json.loads((folder / worker.RESULT).read_text(encoding="utf-8"))
     shutil.rmtree(folder)
     return result
+
+
+def _newest_checkpoint(folder: Path) -> float:
+    """When the last complete checkpoint of a trial was written; 0 where there is none."""
+    marks = (folder / CHECKPOINTS).glob(f"checkpoint-*/{COMPLETE}")
+    return max((mark.stat().st_mtime for mark in marks), default=0.0)
 
 
 class _Output:
@@ -255,8 +265,12 @@ class _Curves:
         self._read += len(whole + end)
 
 
-def _raise_failure(folder: Path, codes: list[int], last: Iterable[str]) -> NoReturn:
-    """Raise what a process left word of; else tell from the exit codes and the last lines."""
+def _raise_failure(folder: Path, codes: list[int], last: Iterable[str], got_on: bool) -> NoReturn:
+    """Raise what a process left word of; else tell from the exit codes and the last lines.
+
+    A machine may fail a training that ran well for hours: once it has written a checkpoint, a crash
+    is not held against the trial. One that comes back to the same place fails it.
+    """
     words = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(worker.ERRORS)]
     # The first is the cause: processes that wait for one that failed then fail too.
     word = min(words, key=lambda word: word["time"], default={"kind": ""})
@@ -272,6 +286,13 @@ def _raise_failure(folder: Path, codes: list[int], last: Iterable[str]) -> NoRet
             + (" (out of memory?)" if name == "SIGKILL" else "")
             + "; once that is mended, the same command goes on from the last checkpoint"
         )
+    what, rest = f"exit code {code}", "last lines:\n" + "\n".join(last)
     if code > 0 and words:
-        raise (kind or LaunchError)(f"launch: {word['message']}\n{word['traceback']}")
-    raise LaunchError(f"launch: exit code {code}, last lines:\n" + "\n".join(last))
+        what, rest = word["message"], word["traceback"]
+    if got_on:
+        logger.error("%s", rest)
+        raise UserError(
+            f"launch: it failed, but after a new checkpoint ({what}); the same command goes on "
+            "from there"
+        )
+    raise (kind or LaunchError)(f"launch: {what}\n{rest}")

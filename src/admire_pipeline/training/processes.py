@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -58,10 +59,11 @@ def leave() -> None:
 
 @cache
 def _talk() -> Any:
-    # Between the CPUs: word of a clock or a file must not make the GPUs wait for each other.
+    # Between the CPUs: word of a clock or a file must not make the GPUs wait for each other. One
+    # may have hours more to evaluate than another; one that died is seen by its launcher.
     import torch.distributed as dist
 
-    return dist.new_group(backend="gloo")
+    return dist.new_group(backend="gloo", timeout=timedelta(days=7))
 
 
 def layout() -> str:
@@ -69,7 +71,7 @@ def layout() -> str:
     for name in ("FSDP", "DEEPSPEED"):
         if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true":
             return f"{name} on {count()}"
-    return "one file"
+    return "whole copies"
 
 
 def spread(work: Callable[[list[_T]], list[_R]], items: Sequence[_T]) -> list[_R]:
@@ -82,20 +84,21 @@ def spread(work: Callable[[list[_T]], list[_R]], items: Sequence[_T]) -> list[_R
     Returns:
         All results, in the order of the items, in every process.
     """
-    from accelerate.utils import gather_object  # type: ignore[import-untyped]
+    import torch.distributed as dist
 
-    state = this_process()
-    many = state.num_processes
-    share = list(items[state.process_index :: many])
-    gathered = gather_object(work(share) if share else [])
-    order = [i for first in range(many) for i in range(first, len(items), many)]
-    return [result for _, result in sorted(zip(order, gathered, strict=True), key=lambda x: x[0])]
+    many = count()
+    if many == 1:
+        return work(list(items)) if items else []
+    share = list(items[dist.get_rank() :: many])
+    parts: list[list[_R]] = [[] for _ in range(many)]
+    dist.all_gather_object(parts, work(share) if share else [], group=_talk())
+    return [parts[index % many][index // many] for index in range(len(items))]
 
 
 def this_process() -> PartialState:
     """Which process of how many this is, and its device."""
     from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
+    from accelerate.utils import parse_flag_from_env  # type: ignore[import-untyped]
 
     # The first one made is every later one: made without the flag, it takes processes on CPUs for
     # lone ones.

@@ -42,18 +42,23 @@ def provenance(corpus: Corpus, fidelity: FidelitySettings) -> dict[str, str]:
     }
 
 
-def pin_models(fidelities: Ladder, trials: Iterable[Mapping[str, str]]) -> Ladder:
+def pin_models(fidelities: Ladder, trials: Iterable[tuple[str, Mapping[str, str]]]) -> Ladder:
     """The ladder with each Hub checkpoint at a commit: what is pushed later does not matter.
 
     Args:
         fidelities: As configured.
-        trials: Provenance of the trials that count: a checkpoint without a revision stays at the
-            commit that the last of them had it at.
+        trials: Fidelity and provenance of the trials that count: a checkpoint without a revision
+            stays at the commit that the last of them at the same fidelity had it at.
 
     Raises:
         UserError: If a checkpoint of which no trial knows cannot be had.
     """
-    known = {trial[CHECKPOINT]: trial[REVISION] for trial in trials if CHECKPOINT in trial}
+    # One repository may serve several fidelities, at commits of their own.
+    known = {
+        (name, origin[CHECKPOINT]): origin[REVISION]
+        for name, origin in trials
+        if CHECKPOINT in origin
+    }
     return Ladder({name: _pin(name, f, known) for name, f in fidelities.root.items()})
 
 
@@ -62,11 +67,13 @@ def follow_hub(fidelities: Ladder) -> bool:
     return any(follows_hub(fidelity.model) for fidelity in fidelities.root.values())
 
 
-def _pin(name: str, fidelity: FidelitySettings, known: Mapping[str, str]) -> FidelitySettings:
+def _pin(
+    name: str, fidelity: FidelitySettings, known: Mapping[tuple[str, str], str]
+) -> FidelitySettings:
     model = fidelity.model
     if not follows_hub(model):
         return fidelity
-    commit = known.get(str(model.checkpoint)) if model.revision is None else None
+    commit = known.get((name, str(model.checkpoint))) if model.revision is None else None
     if commit is None:
         commit = checkpoint_identity(model)
         if model.revision is None:

@@ -7,17 +7,25 @@ import hashlib
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.objective import ObjectiveSettings
 from admire_pipeline.training.pretrained import checkpoint_identity
-from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
+from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings, TrainingSettings
 
-SPEED_ONLY = {
+_SPEED_ONLY = {
     "checkpoint_seconds",
     "keep_checkpoints",
     "evaluations",
     "compile",
     "gradient_checkpointing",
     "liger",
+    "batch_size",
+    "gradient_accumulation",
 }
-"""Settings of a training that its result does not depend on, but for rounding."""
+"""Settings of a training that its result does not depend on, but for rounding; of the last two, on
+their product alone."""
+
+
+def training_identity(training: TrainingSettings) -> str:
+    """What the result of a training depends on, of its settings."""
+    return f"{training.model_dump_json(exclude=_SPEED_ONLY)} {training.step_sequences}"
 
 
 def recipe_hash(
@@ -44,8 +52,10 @@ def recipe_hash(
         corpus.manifest["hash"],
         fidelity.model.model_dump_json(exclude={"shape", "attention"}),
         checkpoint_identity(fidelity.model) if fidelity.model.checkpoint is not None else "",
-        fidelity.training.model_dump_json(exclude=SPEED_ONLY),
-        evaluation.model_dump_json(include={"max_bytes", "tasks", "chat"}),
+        training_identity(fidelity.training),
+        f"{evaluation.max_bytes} {evaluation.chat}",
+        # Of the user's own tasks the questions count, wherever they lie.
+        *(f"{name} {t.model_dump_json(exclude={'path'})}" for name, t in evaluation.tasks.items()),
         objective.model_dump_json(),
         questions,
     )

@@ -23,7 +23,7 @@ from admire_pipeline.training.models import build_model
 from admire_pipeline.training.processes import this_process
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
 from admire_pipeline.training.trainer import train_model
-from admire_pipeline.training.weights import CHECKPOINTS, MODEL, UNFINISHED
+from admire_pipeline.training.weights import CHECKPOINTS, MODEL, TRAINING_RUN, UNFINISHED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +63,7 @@ def train_trial(  # noqa: PLR0913
     Raises:
         UserError: If the text has changed since the trial was begun.
     """
-    done = folder / MODEL / "training_run.json"
+    done = folder / MODEL / TRAINING_RUN
     checkpoints = folder / CHECKPOINTS
     if done.exists():
         finished = dict(json.loads(done.read_text()))

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,11 @@ from transformers.utils import is_torch_tf32_available
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.training import processes
-from admire_pipeline.training.callback import TrialCallback, latest_checkpoint, read_mark
+from admire_pipeline.training.callback import Mark, TrialCallback, latest_checkpoint, read_mark
 from admire_pipeline.training.device import has_bf16
 from admire_pipeline.training.lora import describe_adapters
 from admire_pipeline.training.models import training_flops
+from admire_pipeline.training.recipe import training_identity
 from admire_pipeline.training.settings import TrainingSettings
 from admire_pipeline.training.steps import WholeSteps, deal_step
 
@@ -49,6 +50,7 @@ class TrainingRun:
         tokens: Trained on.
         flops: Spent on them, estimated (`training_flops`).
         seconds: From the first step to the last, over all interruptions; evaluations left out.
+        devices: That it was shared by, in the end.
         curves: One entry per logged step: `step` and metrics.
     """
 
@@ -57,6 +59,7 @@ class TrainingRun:
     tokens: int
     flops: float
     seconds: float
+    devices: int
     curves: list[dict[str, float]]
 
 
@@ -79,7 +82,7 @@ def train_model(  # noqa: PLR0913
             it has any, are trained and stay apart from it (`merge_adapters`).
         dataset: The planned sequences.
         settings: The recipe.
-        folder: Of the checkpoints; a complete one of the same recipe is resumed from.
+        folder: Of the checkpoints; a complete one is resumed from.
         seed: Of anything random in training.
         log: Takes metrics and their optimizer step.
         evaluate: Measures validation metrics for the curves; on every process, as the model may be
@@ -89,23 +92,23 @@ def train_model(  # noqa: PLR0913
 
     Raises:
         TrialError: If the training diverges to a loss that is not a number.
-        UserError: If several processes cannot share this model's steps.
+        UserError: If several processes cannot share this model's steps, or the checkpoints are of
+            another training.
     """
     # Tied weights are saved once; told so, the Trainer does not warn of the missing copy on resume.
     model._keys_to_ignore_on_save = set(model.all_tied_weights_keys)
-    shape = f"{model.config.to_json_string()}{describe_adapters(model)}"
-    recipe = hashlib.sha256(
-        f"{settings.model_dump_json()}{shape}{dataset.plan}{processes.layout()}".encode()
-    ).hexdigest()
+    written_by = Mark(_identify(model, dataset, settings), processes.layout())
     # One process looks and clears away, and all go on from what it found.
-    checkpoint = processes.agree(latest_checkpoint(folder, recipe) if processes.is_main() else None)
+    checkpoint = processes.agree(
+        latest_checkpoint(folder, written_by) if processes.is_main() else None
+    )
     steps = math.ceil(len(dataset) / settings.step_sequences)
     # Padding is computed, too.
     flops = training_flops(model, len(dataset) * settings.sequence_length, settings.sequence_length)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    before = read_mark(checkpoint)["seconds"] if checkpoint else 0.0
-    callback = TrialCallback(settings, steps, recipe, before, log, evaluate)
+    before = read_mark(checkpoint).seconds if checkpoint else 0.0
+    callback = TrialCallback(settings, steps, replace(written_by, seconds=before), log, evaluate)
     trainer = _LeanTrainer(
         model=model,
         args=_arguments(settings, folder, seed, steps),
@@ -130,6 +133,7 @@ def train_model(  # noqa: PLR0913
         tokens=dataset.plan.tokens,
         flops=flops,
         seconds=callback.seconds,
+        devices=processes.count(),
         curves=[
             {k: v for k, v in entry.items() if isinstance(v, int | float)}
             for entry in trainer.state.log_history
@@ -150,6 +154,17 @@ def _gathered_weights(trainer: Trainer) -> dict[str, torch.Tensor] | None:
     if trainer.is_deepspeed_enabled:
         return dict(trainer.accelerator.get_state_dict(trainer.deepspeed))
     return None
+
+
+def _identify(
+    model: PreTrainedModel | PeftModel, dataset: MixtureDataset, settings: TrainingSettings
+) -> str:
+    """Hash of all that the training's result depends on."""
+    config = model.config.to_dict()
+    for name in ("transformers_version", "_attn_implementation", "attn_implementation"):
+        config.pop(name, None)
+    parts = [training_identity(settings), str(config), describe_adapters(model), str(dataset.plan)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _keep_batch(batch: Any) -> Any:

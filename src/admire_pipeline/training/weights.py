@@ -6,11 +6,15 @@ import shutil
 from pathlib import Path
 
 MODEL = "model"
-"""Within the trial's folder: the finished model, and `training_run.json` beside its weights."""
+"""Within the trial's folder: the finished model."""
+TRAINING_RUN = "training_run.json"
+"""Beside its weights: what the training did."""
 UNFINISHED = f".{MODEL}"
 """Where that is written before it is renamed."""
 CHECKPOINTS = "checkpoints"
 """Of the training."""
+COMPLETE = "complete"
+"""In a checkpoint that was written to its end: what it is of (`callback.Mark`)."""
 
 
 def remove_weights(folder: Path) -> int:

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel
 
+from admire_pipeline.credentials import masked
 from admire_pipeline.disk import write_atomically
 from admire_pipeline.errors import TrialError, UserError
 from admire_pipeline.process import is_gone
@@ -161,8 +162,8 @@ def _fail(error: Exception, folder: Path) -> NoReturn:
     word = {
         "time": time.time(),
         "kind": kind,
-        "message": str(error),
-        "traceback": "".join(traceback.format_exception(error)),
+        "message": masked(str(error)),
+        "traceback": masked("".join(traceback.format_exception(error))),
     }
     write_atomically(folder / ERRORS.replace("*", os.environ.get("RANK", "0")), json.dumps(word))
     sys.stdout.flush()

@@ -42,6 +42,7 @@ def record_trial(
         "score": score["value"],
         "cost": trial.cost,
         "training_seconds": training_run["seconds"],
+        "devices": training_run["devices"],
         "training_flops": training_run["flops"],
     }
     for row in evaluation_table:

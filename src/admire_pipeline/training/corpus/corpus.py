@@ -159,8 +159,11 @@ class Corpus:
         usable[self._left_out[domain]] = False
         mask = self.train_mask(domain)
         if mask is not None:
-            learned = np.array([mask[b:e].any() for b, e in zip(begins, ends, strict=True)], bool)
-            usable &= learned
+            # `reduceat` looks between any two places, after the last one at all that is left.
+            places = np.stack([begins, np.maximum(ends, begins + 1)], axis=1).ravel()
+            places = places[:-1] if places[-1] >= len(mask) else places
+            learned = np.maximum.reduceat(mask, np.minimum(places, len(mask) - 1))[::2]
+            usable &= learned.astype(bool)
         return np.flatnonzero(usable)
 
     @cached_property

@@ -14,6 +14,7 @@ import numpy as np
 from admire_pipeline.training.corpus.chat import (
     MARKED,
     Chat,
+    ends_with_answer,
     marked_chat,
     mask_tokens,
     plain_chat,
@@ -115,7 +116,7 @@ class ByteTokenizer:
     def encode_chats(
         self, texts: Sequence[bytes], spans: Sequence[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """See `Tokenizer`; every chat ends with the end-of-text token, which is learned."""
+        """See `Tokenizer`; every chat ends with the end-of-text token, learned after an answer."""
         ended = [text + b"\0" for text in texts]
         tokens, lengths = self.encode(ended)
         mask = np.zeros(len(tokens), np.uint8)
@@ -123,7 +124,7 @@ class ByteTokenizer:
         for start, stop, learned in zip(stops - lengths, stops, spans, strict=True):
             for first, last in learned:
                 mask[start + first : start + last] = 1
-            mask[stop - 1] = 1
+            mask[stop - 1] = ends_with_answer(learned, stop - 1 - start)
         tokens[stops - 1] = self.vocabulary.eos_token_id
         return tokens, lengths, mask
 
@@ -200,7 +201,10 @@ class HuggingFaceTokenizer:
         end = [] if self._tokenizer.chat_template else [self.vocabulary.eos_token_id]
         ids = [[*tokens, *end] for tokens in encoded["input_ids"]]
         masks = [
-            [*mask_tokens(np.array(places).reshape(-1, 2), text, learned), *(1 for _ in end)]
+            [
+                *mask_tokens(np.array(places).reshape(-1, 2), text, learned),
+                *(ends_with_answer(learned, len(text)) for _ in end),
+            ]
             for places, text, learned in zip(encoded["offset_mapping"], texts, spans, strict=True)
         ]
         lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
@@ -222,7 +226,8 @@ class HuggingFaceTokenizer:
             return plain_chat(messages)
         if MARKED.search(template):
             return marked_chat(messages, template, self._tokenizer.special_tokens_map)
-        return templated_chat(messages, self._render, self._tokenizer.all_special_tokens)
+        special = [str(t) for t in self._tokenizer.added_tokens_decoder.values() if t.special]
+        return templated_chat(messages, self._render, special)
 
     def _render(self, messages: list[dict[str, str]], prompt: bool) -> str:
         return str(
