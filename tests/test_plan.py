@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +192,33 @@ def test_a_step_that_cannot_reach_the_hub_says_so_in_a_line(
     assert message in line
     assert "set HF_TOKEN, or `huggingface: {token: ...}` in conf/local/credentials.yml" in line
     assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_a_hub_that_does_not_answer_is_one_line(project: Project, tmp_path: Path) -> None:
+    """Its client tries five times more, 23 s in all, and says so twice each time by itself."""
+    pinned = {"huggingface": "no-such-team/no-such-data", "revision": "a" * 40}
+    project.set("catalog.yml", "corpus.domains.letters", pinned)
+    environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
+    process = project.start("run", "--pipelines=admire_step", HF_HUB_OFFLINE="", **environment)
+    output, _ = process.communicate(timeout=180)
+    (line,) = output.splitlines()
+    assert process.returncode == 1
+    assert line.startswith("Error: corpus.domains.letters.huggingface: cannot load 'no-such-team/")
+
+
+def test_a_line_of_the_hubs_client_stands_there_once(project: Project) -> None:
+    """In a process of its own: the client sets up its logging when it is first imported."""
+    script = """
+from pathlib import Path
+from kedro.framework.startup import bootstrap_project
+bootstrap_project(Path.cwd())
+import datasets, huggingface_hub, logging
+for name in ("huggingface_hub.hf_api", "datasets.load"):
+    logging.getLogger(name).warning("news of %s", name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+    for name in ("huggingface_hub.hf_api", "datasets.load"):
+        assert done.stderr.count(f"news of {name}") == 1, done.stderr
