@@ -27,6 +27,12 @@ CONFIG_FAULTS: list[tuple[str, str, Any, str]] = [
     ),
     ("parameters.yml", "campaign.heartbeat_timeout", 1e300, r"heartbeat_timeout: 1e\+300 .* less"),
     ("parameters.yml", "fidelities.nano.cost", 7, r"fidelities: cost of nano is 7, .* small 1;"),
+    (
+        "parameters.yml",
+        "fidelities.nano.launch",
+        {"config": "conf/accelerate/zero3.yaml"},
+        r"fidelities\.nano\.launch\.config: .*zero3\.yaml needs the package deepspeed",
+    ),
     ("parameters.yml", "campaign.buget", 3, r"campaign\.buget: unknown key; did you mean 'budget'"),
     (
         "parameters.yml",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from kedro.framework.project import settings
 from kedro.framework.session import KedroSession
@@ -12,6 +14,8 @@ from kedro.framework.startup import bootstrap_project
 
 from admire_pipeline.configuration import Configuration, check_configuration
 from admire_pipeline.errors import UserError
+from admire_pipeline.optimizer import propose
+from admire_pipeline.pipelines.search import build_space
 from admire_pipeline.replay.download import RUNS_DIR
 from admire_pipeline.replay.published import READERS
 from admire_pipeline.training.models import check_model
@@ -42,9 +46,12 @@ def configuration(env: str) -> Configuration:
     return check_configuration(loader["parameters"], loader["catalog"]["corpus"], offline=True)
 
 
-@pytest.mark.skipif(
+needs_tables = pytest.mark.skipif(
     RUNS_DIR not in os.environ, reason=f"{RUNS_DIR} does not name a folder of published tables"
 )
+
+
+@needs_tables
 @pytest.mark.parametrize("env", ["tulu", "pile"])
 def test_the_papers_settings_are_those_of_the_published_runs(env: str) -> None:
     config, table = configuration(env), READERS[env](Path())
@@ -58,6 +65,41 @@ def test_the_papers_settings_are_those_of_the_published_runs(env: str) -> None:
     absent = {"popqa", "bigcodebench_hard", "codex_humaneval", "codex_humanevalplus"}
     expected = [name for name in table.metrics if name not in absent]
     assert sorted(evaluated) == sorted(expected)
+
+
+@needs_tables
+@pytest.mark.parametrize(("env", "bounded"), [("tulu", 19), ("pile", 11)])
+def test_the_space_is_that_of_the_published_runs(env: str, bounded: int) -> None:
+    config, table = configuration(env), READERS[env](Path())
+    bounds = config.search.bounds
+    assert len(bounds) == bounded
+    for domain in table.domains:
+        greatest = table.frame[f"mixture.{domain}"].max()
+        if domain in bounds:
+            least, most = bounds[domain]
+            assert least == 0
+            assert greatest <= most <= 1.26 * greatest, domain
+        else:
+            assert greatest > 0.95, domain
+
+
+@pytest.mark.parametrize("env", ["tulu", "pile"])
+def test_a_mixture_within_the_bounds_is_proposed(env: str) -> None:
+    config = configuration(env)
+    weights = config.objective.weights or {f"bits_per_byte.{d}": 1 for d in config.corpus.evaluated}
+    space = build_space(config.corpus.trained, config.search, config.fidelities, weights)
+    mixtures = space.mixtures.sample(24, np.random.default_rng(0))
+    rows = [
+        {"trial": str(number), "fidelity": space.fidelities[-(number < 4)].name}
+        | {"status": "observed", "score": score, "score_se": np.nan, "cost": 1.0}
+        | {f"metric.{name}": score for name in weights}
+        | {f"mixture.{d}": w for d, w in zip(space.mixtures.domains, mixture, strict=True)}
+        for number, mixture in enumerate(mixtures)
+        for score in [float(np.sqrt(mixture[0]))]
+    ]
+    for trials in (pd.DataFrame(), pd.DataFrame(rows)):
+        proposal = propose(space, trials, config.search.build_policy(), seed=0)
+        assert space.mixtures.contains(proposal.mixture)
 
 
 def test_the_sources_of_tulu_are_told_apart() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "KEDRO_ENV"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "datasets"))
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
     return tried
 
@@ -59,7 +62,9 @@ def plan(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
                 "revision +060db6499f32 +3aab1f1954e9 +d14972939875",
                 "sequences +<= 939,343",
                 "allenai/tulu-3-sft-mixture +b14afda60f1b +Hub cache +missing",
-                "tasks   minerva_math500, gsm8k_cot, .* data from the Hub",
+                "task gsm8k +openai/gsm8k +not pinned +Hub cache +missing",
+                "task mmlu +cais/mmlu ",
+                "GiB of the machine +14.7 +92.0 +227.0",
                 "token   not set",
                 "<=      if every example were of full length",
             ],
@@ -71,6 +76,7 @@ def plan(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
             [
                 "a trial +1,048,576,000 tokens +1,048,576,000 tokens +26,214,400,000 tokens",
                 "optimizer steps +1,000 +1,000 +25,000",
+                "corpus  at most 136.0 GB of tokens, and 16.0 GB of text .* 17 domains",
                 "sail/regmix-data +not pinned +the Hub, as far as max_bytes +missing",
                 "missing 18 of 18",
             ],
@@ -145,13 +151,29 @@ def test_sharded_by_the_launch_config(project: Project) -> None:
     (project.folder / "conf/fsdp.yaml").write_text(yaml.safe_dump({"distributed_type": "FSDP"}))
     assert gradients() == pytest.approx(whole / 4, rel=0.05)
     for text, message in (
-        ("a: [", "cannot read conf/fsdp.yaml"),
+        ("a: [", "conf/fsdp.yaml cannot be read (ParserError)"),
         ("- a", "conf/fsdp.yaml is no mapping"),
     ):
         (project.folder / "conf/fsdp.yaml").write_text(text)
         result = project.kedro("admire", "plan")
         assert result.exit_code == 1 and len(result.output.strip().splitlines()) == 1
         assert f"fidelities.small.launch.config: {message}" in result.output
+
+
+def test_a_launch_that_no_machine_can_do_is_refused(project: Project) -> None:
+    project.set("parameters.yml", "fidelities.small.launch", {"config": "conf/two.yaml"})
+    path = project.folder / "conf/two.yaml"
+    path.write_text(yaml.safe_dump({"distributed_type": "DEEPSPEED"}))
+    # The package is that of the machine that it is to run on.
+    assert project.kedro("admire", "plan").exit_code == 0
+    path.write_text(yaml.safe_dump({"distributed_type": "FSDP"}))
+    shape = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 32}
+    shape |= {"num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 384}
+    model = {"checkpoint": "team/model", "shape": shape, "lora": {"rank": 1, "alpha": 1}}
+    project.set("parameters.yml", "fidelities.small.model", model)
+    result = project.kedro("admire", "plan")
+    assert result.exit_code == 1 and len(result.output.strip().splitlines()) == 1
+    assert "fidelities.small.launch.config: conf/two.yaml spreads the model (FSDP)" in result.output
 
 
 @pytest.mark.slow
@@ -190,3 +212,33 @@ def test_a_step_that_cannot_reach_the_hub_says_so_in_a_line(
     assert message in line
     assert "set HF_TOKEN, or `huggingface: {token: ...}` in conf/local/credentials.yml" in line
     assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_a_hub_that_does_not_answer_is_one_line(project: Project, tmp_path: Path) -> None:
+    """Its client tries five times more, 23 s in all, and says so twice each time by itself."""
+    pinned = {"huggingface": "no-such-team/no-such-data", "revision": "a" * 40}
+    project.set("catalog.yml", "corpus.domains.letters", pinned)
+    environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
+    process = project.start("run", "--pipelines=admire_step", HF_HUB_OFFLINE="", **environment)
+    output, _ = process.communicate(timeout=180)
+    (line,) = output.splitlines()
+    assert process.returncode == 1
+    assert line.startswith("Error: corpus.domains.letters.huggingface: cannot load 'no-such-team/")
+
+
+def test_a_line_of_the_hubs_client_stands_there_once(project: Project) -> None:
+    """In a process of its own: the client sets up its logging when it is first imported."""
+    script = """
+from pathlib import Path
+from kedro.framework.startup import bootstrap_project
+bootstrap_project(Path.cwd())
+import datasets, huggingface_hub, logging
+for name in ("huggingface_hub.hf_api", "datasets.load"):
+    logging.getLogger(name).warning("news of %s", name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+    for name in ("huggingface_hub.hf_api", "datasets.load"):
+        assert done.stderr.count(f"news of {name}") == 1, done.stderr

@@ -169,10 +169,16 @@ def plan(gpu: str, example_tokens: int | None, env: str | None, verbose: bool) -
         config = check_configuration(parameters, corpus, offline=True)
         folder = project / corpus["filepath"]
         made = make_plan(
-            config.fidelities, config.corpus, folder, project, GPUS[gpu], example_tokens
+            config.fidelities,
+            config.corpus,
+            config.evaluation,
+            folder,
+            project,
+            GPUS[gpu],
+            example_tokens,
         )
         token = get_token() is not None
-        print_plan(made, config.evaluation, config.campaign.budget, token, _console())
+        print_plan(made, config.campaign.budget, token, _console())
 
 
 @admire.command("export-runs")

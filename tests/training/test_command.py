@@ -7,29 +7,51 @@ import pytest
 import torch
 
 from admire_pipeline.errors import UserError
-from admire_pipeline.training.command import command_line, launch_command
-from admire_pipeline.training.settings import LaunchSettings
+from admire_pipeline.training.command import check_config_file, launch_command
+from admire_pipeline.training.settings import FidelitySettings, LaunchSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "conf/none.yaml": (None, "launch.config: conf/none.yaml cannot be read (FileNotFoundError)"),
-    "list.yaml": ("[1, 2]", "launch.config: list.yaml holds no settings of accelerate"),
-    "zero.yaml": (
-        "distributed_type: DEEPSPEED",
-        "launch.config: zero.yaml needs the package deepspeed, which is not installed",
-    ),
+    "conf/none.yaml": (None, "x.launch.config: conf/none.yaml cannot be read (FileNotFoundError)"),
+    "bytes.yaml": (b"\xff", "x.launch.config: bytes.yaml cannot be read (UnicodeDecodeError)"),
+    "list.yaml": (b"[1, 2]", "x.launch.config: list.yaml is no mapping"),
+    "fsdp.yaml": (b"distributed_type: FSDP", "x.launch.config: fsdp.yaml spreads the model (FSDP)"),
 }
 
 
+def fidelity(processes: int = 2, config: str | None = None, lora: bool = False) -> FidelitySettings:
+    model: dict[str, Any] = {"config": {"model_type": "llama"}}
+    if lora:
+        model = {"checkpoint": "team/model", "lora": {"rank": 1, "alpha": 1}}
+    training = {"tokens": 1024, "sequence_length": 64, "batch_size": 2, "learning_rate": 0.1}
+    launch = {"processes": processes, "config": config}
+    return FidelitySettings.model_validate(
+        {"cost": 1, "model": model, "training": training, "launch": launch}
+    )
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
 @pytest.mark.parametrize("name", REFUSED)
-def test_config_file_that_cannot_be_used_is_one_line(name: str, tmp_path: Path) -> None:
+def test_config_file_that_cannot_be_used_is_one_line(
+    name: str, elsewhere: bool, tmp_path: Path
+) -> None:
     content, message = REFUSED[name]
     if content is not None:
-        (tmp_path / name).write_text(content)
+        (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError) as refused:
-        launch_command(LaunchSettings(processes=2, config=name), tmp_path)
+        check_config_file(fidelity(2, name, lora=True), tmp_path, "x", elsewhere=elsewhere)
     assert str(refused.value).startswith(message)
+
+
+def test_a_package_that_is_not_there_is_none_of_the_files_faults(tmp_path: Path) -> None:
+    (tmp_path / "zero.yaml").write_text("distributed_type: DEEPSPEED")
+    zero = fidelity(1, "zero.yaml")
+    check_config_file(zero, tmp_path, "x", elsewhere=True)
+    with pytest.raises(
+        UserError, match=r"^x\.launch\.config: zero\.yaml needs the package deepspeed"
+    ):
+        check_config_file(zero, tmp_path, "x")
 
 
 def test_shipped_config_files_say_what_accelerate_understands() -> None:
@@ -37,7 +59,7 @@ def test_shipped_config_files_say_what_accelerate_understands() -> None:
     from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
     def parse(name: str) -> Any:
-        command = command_line(LaunchSettings(processes=8, config=name), ROOT)
+        command = launch_command(LaunchSettings(processes=8, config=name), ROOT)
         arguments = launch_command_parser().parse_args([*command[3:], "script"])
         return _validate_launch_command(arguments)[0]
 
@@ -61,6 +83,16 @@ def test_more_processes_than_gpus_are_refused(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    launch_command(LaunchSettings(processes=2), tmp_path)
-    with pytest.raises(UserError, match=r"launch.processes: 4, but this machine has 2 GPUs"):
-        launch_command(LaunchSettings(processes=4), tmp_path)
+    check_config_file(fidelity(2), tmp_path, "x")
+    check_config_file(fidelity(4), tmp_path, "x", elsewhere=True)
+    with pytest.raises(UserError, match=r"^x\.launch\.processes: 4, but this machine has 2 GPUs"):
+        check_config_file(fidelity(4), tmp_path, "x")
+    (tmp_path / "two.yaml").write_text("num_machines: 2")
+    check_config_file(fidelity(4, "two.yaml"), tmp_path, "x")
+
+
+def test_trials_that_share_a_machine_take_a_free_port_each(tmp_path: Path) -> None:
+    assert "--main_process_port" in launch_command(LaunchSettings(processes=2), tmp_path)
+    (tmp_path / "two.yaml").write_text("num_machines: 2")
+    two = LaunchSettings(processes=2, config="two.yaml")
+    assert "--main_process_port" not in launch_command(two, tmp_path)

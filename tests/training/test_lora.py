@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from admire_pipeline.errors import UserError
+from admire_pipeline.training.command import check_config_file
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.lora import merge_adapters
 from admire_pipeline.training.mixing import plan_mixture
@@ -26,6 +27,7 @@ from admire_pipeline.training.settings import (
     ModelSettings,
     TrainingSettings,
 )
+from admire_pipeline.training.steps import check_launch
 from tests.training.test_trainer import Killed, Recorder, train
 
 EVALUATION = EvaluationSettings(batch_size=4, max_bytes=2048, curve_bytes=512)
@@ -50,11 +52,16 @@ def logits(model: Any) -> torch.Tensor:
         return torch.as_tensor(model.eval()(input_ids=inputs, use_cache=False).logits)
 
 
-def test_documented_example_is_valid() -> None:
-    text = (Path(__file__).resolve().parents[2] / "docs" / "fine_tuning.md").read_text()
+@pytest.mark.parametrize("page", ["fine_tuning.md", "training.md"])
+def test_documented_example_is_valid(page: str) -> None:
+    root = Path(__file__).resolve().parents[2]
+    text = (root / "docs" / page).read_text()
     (example,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
-    ladder = Ladder.model_validate(yaml.safe_load(example)["fidelities"])
-    assert ladder["7B"].model.lora == LoraSettings(rank=16, alpha=32)
+    fidelity = Ladder.model_validate(yaml.safe_load(example)["fidelities"])["7B"]
+    check_launch(fidelity, "7B")
+    check_config_file(fidelity, root, "7B", elsewhere=True)
+    if page == "fine_tuning.md":
+        assert fidelity.model.lora == LoraSettings(rank=16, alpha=32)
 
 
 def test_training_starts_from_the_checkpoint_itself(

@@ -12,18 +12,15 @@ from rich.text import Text
 from admire_pipeline.training.available import Need
 from admire_pipeline.training.estimate import GIB
 from admire_pipeline.training.plan import Estimate, Plan
-from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
-from admire_pipeline.training.work import UTILISATION
+from admire_pipeline.training.settings import FidelitySettings
+from admire_pipeline.training.work import UTILISATION, CorpusDisk
 
 
-def print_plan(
-    plan: Plan, evaluation: EvaluationSettings, budget: float, token: bool, console: Console
-) -> None:
+def print_plan(plan: Plan, budget: float, token: bool, console: Console) -> None:
     """Print what each fidelity takes, what the budget pays for, and what is needed.
 
     Args:
         plan: Of the campaign.
-        evaluation: How trials are evaluated.
         budget: In the campaign's unit.
         token: Whether a token for the Hugging Face Hub is set.
         console: Where to.
@@ -32,7 +29,7 @@ def print_plan(
     console.print(_budget(plan, budget), highlight=False, soft_wrap=True)
     console.print()
     console.print(_needs(plan.needs), highlight=False)
-    for line in _closing(plan, evaluation, token):
+    for line in _closing(plan, token):
         console.print(line, highlight=False, soft_wrap=True)
 
 
@@ -92,6 +89,7 @@ def _estimates(
         "  gradients, AdamW": _number(states / GIB),
         "  activations": _number(memory.activations / GIB),
         "  logits": _number(memory.logits / GIB),
+        "GiB of the machine": _number(estimate.host / GIB),
         "GB of checkpoints": _number(estimate.checkpoints / 1e9),
         "GB of a kept model": _number(estimate.model / 1e9),
     }
@@ -135,11 +133,16 @@ def _revision(revision: str | None) -> Text:
     return Text("not pinned", "red") if revision is None else Text(revision[:12])
 
 
-def _closing(plan: Plan, evaluation: EvaluationSettings, token: bool) -> list[str]:
-    lines = []
-    if evaluation.tasks:
-        names = ", ".join(task.task or str(task.path) for task in evaluation.tasks.values())
-        lines.append(f"tasks   {names}; those of lm-evaluation-harness take data from the Hub")
+def _corpus(disk: CorpusDisk) -> str:
+    shards, copies = _number(disk.shards / 1e9), _number(disk.copies / 1e9)
+    return (
+        f"corpus  at most {shards} GB of tokens, and {copies} GB of text while a domain is built "
+        f"(of {disk.domains} domains with max_bytes)"
+    )
+
+
+def _closing(plan: Plan, token: bool) -> list[str]:
+    lines = [] if plan.corpus is None else [_corpus(plan.corpus)]
     lines.append(f"token   {'set' if token else 'not set'}; private and gated sources need one")
     estimates = plan.estimates.values()
     if any(estimate is None for estimate in estimates):

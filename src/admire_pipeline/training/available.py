@@ -16,6 +16,7 @@ from admire_pipeline.training.settings import ModelSettings
 
 MODEL_FILES = ("model.safetensors*", "model-*.safetensors")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.*")
+DATA_FILES = ("*",)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def need_model(name: str, settings: ModelSettings) -> Need | None:
     """The checkpoint of a fidelity; None where the model starts from its config."""
     if settings.checkpoint is None:
         return None
-    return _need(name, settings.checkpoint, settings.revision, "model", MODEL_FILES, Path())
+    return look_up(name, settings.checkpoint, settings.revision, "model", MODEL_FILES, Path())
 
 
 def need_tokenizer(settings: CorpusSettings, root: Path) -> Need | None:
@@ -49,7 +50,7 @@ def need_tokenizer(settings: CorpusSettings, root: Path) -> Need | None:
     if settings.tokenizer == BYTES:
         return None
     place, revision = split_revision(settings.tokenizer)
-    return _need("tokenizer", place, revision, "model", TOKENIZER_FILES, root)
+    return look_up("tokenizer", place, revision, "model", TOKENIZER_FILES, root)
 
 
 def need_domain(name: str, settings: CorpusSettings, folder: Path, root: Path) -> Need:
@@ -71,13 +72,13 @@ def need_domain(name: str, settings: CorpusSettings, folder: Path, root: Path) -
     if domain.path is not None:
         return Need(name, source, "", *_files(domain.path, root))
     patterns = [domain.files] if isinstance(domain.files, str) else domain.files
-    need = _need(name, source, pinned, "dataset", tuple(patterns or ("*",)), root)
+    need = look_up(name, source, pinned, "dataset", tuple(patterns or DATA_FILES), root)
     if domain.max_bytes is not None and not need.found:
         return replace(need, place="the Hub, as far as max_bytes")
     return need
 
 
-def _need(  # noqa: PLR0913, PLR0917 - a name, and what to look for where
+def look_up(  # noqa: PLR0913, PLR0917 - a name, and what to look for where
     what: str,
     source: str,
     revision: str | None,
@@ -85,6 +86,16 @@ def _need(  # noqa: PLR0913, PLR0917 - a name, and what to look for where
     patterns: tuple[str, ...],
     root: Path,
 ) -> Need:
+    """A model or dataset in a folder of its own, or in the Hub's cache.
+
+    Args:
+        what: What it is for.
+        source: Folder, or name on the Hub.
+        revision: Commit or tag on the Hub.
+        kind: Of the repository.
+        patterns: A file that matches one of these must be there.
+        root: Relative folders start here.
+    """
     folder = root / source
     if folder.is_dir():
         return Need(what, source, "", source, bool(_matching(folder, patterns)))

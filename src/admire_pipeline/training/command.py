@@ -1,8 +1,9 @@
-"""The command by which accelerate launches processes."""
+"""The command by which accelerate launches processes, and what it needs."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,65 +17,62 @@ SPREAD = ("FSDP", "DEEPSPEED")
 """Types of config that spread one model over the devices."""
 
 
-def check_config_file(fidelity: FidelitySettings, project: Path, key: str) -> None:
-    """Check that accelerate's config file is there and serves the fidelity, before any compute.
+def check_config_file(
+    fidelity: FidelitySettings, project: Path, key: str, *, elsewhere: bool = False
+) -> None:
+    """Check that a fidelity can be launched as its `launch` says, before any compute.
 
     Args:
-        fidelity: Its launch names the file, or none.
+        fidelity: Its launch names accelerate's config file, or none.
         project: Where a relative path starts.
         key: Where the fidelity stands in the config, for the message.
+        elsewhere: It is to run on another machine: check the file alone.
 
     Raises:
-        UserError: If it is missing, no config file, or spreads a model with adapters.
+        UserError: If the file is missing, is no config file, or spreads a model with adapters; if
+            this machine has too few GPUs, or not the package that the file needs.
     """
     launch = fidelity.launch
-    if launch.config is None:
-        return
-    kind = _read_config(project / launch.config, launch, f"{key}.launch").get("distributed_type")
+    config = read_config(launch, project, f"{key}.launch")
+    kind = config.get("distributed_type")
     if kind in SPREAD and fidelity.model.lora is not None:
         raise UserError(
             f"{key}.launch.config: {launch.config} spreads the model ({kind}), but adapters are "
             "merged into a whole one; allowed: null, or no model.lora"
         )
+    if not elsewhere:
+        _check_machine(launch, config, f"{key}.launch")
+
+
+def _check_machine(launch: LaunchSettings, config: Mapping[str, Any], key: str) -> None:
+    if config.get("distributed_type") == "DEEPSPEED" and find_spec("deepspeed") is None:
+        raise UserError(
+            f"{key}.config: {launch.config} needs the package deepspeed, which is not installed; "
+            "allowed: with it, or conf/accelerate/fsdp.yaml"
+        )
+    if launch.processes == 1 or config.get("num_machines", 1) > 1:
+        return
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if torch.cuda.is_available() and launch.processes > gpus:
+        raise UserError(
+            f"{key}.processes: {launch.processes}, but this machine has {gpus} GPUs; allowed: at "
+            "most as many"
+        )
 
 
 def launch_command(launch: LaunchSettings, project: Path) -> list[str]:
-    """The command that launches processes, up to what they run; checked against this machine.
+    """The command that launches processes, up to what they run.
 
     Args:
         launch: How many, and how.
         project: Where a relative path of the config file starts.
 
     Raises:
-        UserError: If the config file cannot be used, or there are too few GPUs.
+        UserError: If the config file cannot be read.
     """
-    import torch
-
-    config = (
-        {} if launch.config is None else _read_config(project / launch.config, launch, "launch")
-    )
-    if config.get("distributed_type") == "DEEPSPEED" and find_spec("deepspeed") is None:
-        raise UserError(
-            f"launch.config: {launch.config} needs the package deepspeed, which is not installed"
-        )
-    machines = config.get("num_machines", 1)
-    gpus = torch.cuda.device_count()
-    if machines == 1 and torch.cuda.is_available() and launch.processes > gpus:
-        raise UserError(
-            f"launch.processes: {launch.processes}, but this machine has {gpus} GPUs; allowed: at "
-            "most as many"
-        )
-    return command_line(launch, project, machines)
-
-
-def command_line(launch: LaunchSettings, project: Path, machines: int = 1) -> list[str]:
-    """The same, unchecked.
-
-    Args:
-        launch: How many processes, and how.
-        project: Where a relative path of the config file starts.
-        machines: That the config file speaks of.
-    """
+    machines = read_config(launch, project, "launch").get("num_machines", 1)
     options = ["--num_processes", str(launch.processes)]
     if launch.config is None:
         # All that accelerate would else take from a config file of the user's.
@@ -87,14 +85,28 @@ def command_line(launch: LaunchSettings, project: Path, machines: int = 1) -> li
     return [sys.executable, "-m", "accelerate.commands.launch", *options]
 
 
-def _read_config(path: Path, launch: LaunchSettings, key: str) -> dict[str, Any]:
+def read_config(launch: LaunchSettings, project: Path, key: str) -> dict[str, Any]:
+    """Accelerate's config file; empty where none is named.
+
+    Args:
+        launch: Names it.
+        project: Where a relative path starts.
+        key: Where the launch stands in the config, for the message.
+
+    Raises:
+        UserError: If it cannot be read, or holds no settings.
+    """
+    if launch.config is None:
+        return {}
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        config = yaml.safe_load((project / launch.config).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(
             f"{key}.config: {launch.config} cannot be read ({type(error).__name__}); allowed: a "
             "config file of accelerate, relative to the project"
         ) from error
     if not isinstance(config, dict):
-        raise UserError(f"{key}.config: {launch.config} holds no settings of accelerate")
+        raise UserError(
+            f"{key}.config: {launch.config} is no mapping; allowed: a config file of accelerate"
+        )
     return config

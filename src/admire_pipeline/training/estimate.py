@@ -151,19 +151,22 @@ def read_sharding(config: Mapping[str, Any], processes: int) -> Sharding:
     return Sharding(*split)
 
 
+def weight_bytes(shape: Shape) -> int:
+    """The whole model as it is loaded for a training: frozen weights are in bfloat16."""
+    return FLOAT32 * shape.trained + BFLOAT16 * (shape.parameters - shape.trained)
+
+
 def estimate_memory(
     shape: Shape, fidelity: FidelitySettings, sharding: Sharding | None = None
 ) -> Memory:
     """Bytes on one device while the fidelity's model is trained on a GPU with bfloat16."""
     sharding = Sharding() if sharding is None else sharding
     training = fidelity.training
-    frozen = shape.parameters - shape.trained
-    whole = FLOAT32 * shape.trained + BFLOAT16 * frozen
     # Where weights are sharded one part is computed with while the next one is gathered.
     gathered = shape.trained if sharding.weights == 1 else 2 * shape.largest
     tokens = deal_step(training, fidelity.launch.processes)[0] * training.sequence_length
     return Memory(
-        weights=whole / sharding.weights,
+        weights=weight_bytes(shape) / sharding.weights,
         gradients=FLOAT32 * shape.trained / sharding.gradients,
         optimizer=ADAMW * shape.trained / sharding.optimizer,
         copies=BFLOAT16 * gathered,

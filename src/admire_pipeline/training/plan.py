@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from admire_pipeline.errors import UserError
 from admire_pipeline.training.available import Need, need_domain, need_model, need_tokenizer
 from admire_pipeline.training.cached import find_folder
+from admire_pipeline.training.command import check_config_file, read_config
 from admire_pipeline.training.corpus import CorpusSettings
-from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.corpus.tokenizer import BYTES, ByteTokenizer, split_revision
 from admire_pipeline.training.estimate import (
     Memory,
@@ -20,13 +19,22 @@ from admire_pipeline.training.estimate import (
     read_sharding,
 )
 from admire_pipeline.training.models import known_config
-from admire_pipeline.training.settings import FidelitySettings, Ladder, LaunchSettings
+from admire_pipeline.training.settings import (
+    EvaluationSettings,
+    FidelitySettings,
+    Ladder,
+    LaunchSettings,
+)
+from admire_pipeline.training.task_data import need_tasks
 from admire_pipeline.training.work import (
+    CorpusDisk,
     Gpu,
     Work,
     checkpoint_bytes,
+    estimate_corpus,
     estimate_hours,
     estimate_work,
+    host_bytes,
     model_bytes,
 )
 
@@ -42,6 +50,7 @@ class Estimate:
         shape: Of its model.
         work: What is trained on.
         memory: On each device.
+        host: Bytes of the machine's memory that the model takes before it is on the devices.
         hours: Of the training.
         checkpoints: Bytes on disk while it is trained.
         model: Bytes on disk of the finished model.
@@ -50,6 +59,7 @@ class Estimate:
     shape: Shape
     work: Work
     memory: Memory
+    host: int
     hours: float
     checkpoints: int
     model: int
@@ -63,12 +73,14 @@ class Plan:
         gpu: That hours and memory are estimated for.
         fidelities: By name, small to large.
         estimates: By name; None where the model's shape is not known.
-        needs: Models, tokenizer, launch configs and domains.
+        corpus: Disk that it takes; None where the config does not tell.
+        needs: Models, tokenizer, launch configs, domains and tasks.
     """
 
     gpu: Gpu
     fidelities: dict[str, FidelitySettings]
     estimates: dict[str, Estimate | None]
+    corpus: CorpusDisk | None
     needs: list[Need]
 
     @property
@@ -80,6 +92,7 @@ class Plan:
 def make_plan(  # noqa: PLR0913 - a campaign's models and data, and what is asked about them
     fidelities: Ladder,
     corpus: CorpusSettings,
+    evaluation: EvaluationSettings,
     folder: Path,
     root: Path,
     gpu: Gpu,
@@ -90,23 +103,35 @@ def make_plan(  # noqa: PLR0913 - a campaign's models and data, and what is aske
     Args:
         fidelities: The ladder.
         corpus: Of the campaign.
+        evaluation: Of the campaign.
         folder: Where the corpus' shards are kept.
         root: Relative paths start here.
         gpu: What trials are to run on.
         example_tokens: Mean tokens of an example, where known.
+
+    Raises:
+        UserError: If a fidelity cannot be launched as its config file says, on any machine.
     """
+    for name, fidelity in fidelities.root.items():
+        if _has_config(fidelity.launch, root):
+            check_config_file(fidelity, root, f"fidelities.{name}", elsewhere=True)
     needs = [need_model(name, f.model) for name, f in fidelities.root.items()]
     needs += [_need_launch(name, f.launch, root) for name, f in fidelities.root.items()]
     needs += [need_tokenizer(corpus, root)]
     needs += [need_domain(name, corpus, folder, root) for name in corpus.domains]
+    needs += need_tasks(evaluation, root)
     vocabulary = _vocabulary(corpus.tokenizer, root)
+    estimates = {
+        name: _estimate(name, fidelity, vocabulary, root, gpu, example_tokens)
+        for name, fidelity in fidelities.root.items()
+    }
+    # Where the tokenizer is away: every model must take all its tokens.
+    sizes = [estimate.shape.vocabulary for estimate in estimates.values() if estimate is not None]
     return Plan(
         gpu,
         dict(fidelities.root),
-        {
-            name: _estimate(name, fidelity, vocabulary, root, gpu, example_tokens)
-            for name, fidelity in fidelities.root.items()
-        },
+        estimates,
+        estimate_corpus(corpus, min(sizes, default=None) if vocabulary is None else vocabulary),
         [need for need in needs if need is not None],
     )
 
@@ -125,12 +150,15 @@ def _estimate(  # noqa: PLR0913, PLR0917
     training = fidelity.training
     shape = measure_shape(config, training.sequence_length, fidelity.model.lora)
     work = estimate_work(shape, training, example_tokens)
-    launch = _launch_config(f"fidelities.{name}.launch.config", fidelity.launch, root)
-    sharding = read_sharding(launch, fidelity.launch.processes)
+    launch = fidelity.launch
+    here = _has_config(launch, root)
+    settings = read_config(launch, root, f"fidelities.{name}.launch") if here else {}
+    sharding = read_sharding(settings, launch.processes)
     return Estimate(
         shape,
         work,
         estimate_memory(shape, fidelity, sharding),
+        host_bytes(shape, launch),
         estimate_hours(work, fidelity, gpu),
         checkpoint_bytes(shape, training),
         model_bytes(shape),
@@ -165,30 +193,12 @@ def _vocabulary(tokenizer: str, root: Path) -> int | None:
     return max(len(local), max(local.get_vocab().values()) + 1)
 
 
-def _launch_config(key: str, launch: LaunchSettings, root: Path) -> dict[str, Any]:
-    """Accelerate's config file; empty where there is none.
-
-    Raises:
-        UserError: If it is no YAML mapping.
-    """
-    import yaml
-
-    path = root / (launch.config or "")
-    if launch.config is None or not path.is_file():
-        return {}
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(
-            f"{key}: cannot read {launch.config} ({one_line(error)}); allowed: a YAML file"
-        ) from error
-    if not isinstance(config, dict):
-        raise UserError(f"{key}: {launch.config} is no mapping; allowed: a config of accelerate")
-    return config
+def _has_config(launch: LaunchSettings, root: Path) -> bool:
+    return launch.config is not None and (root / launch.config).is_file()
 
 
 def _need_launch(name: str, launch: LaunchSettings, root: Path) -> Need | None:
     if launch.config is None:
         return None
-    found = (root / launch.config).is_file()
+    found = _has_config(launch, root)
     return Need(f"launch of {name}", launch.config, "", launch.config, found)

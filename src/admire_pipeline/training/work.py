@@ -1,14 +1,19 @@
-"""What a trial takes: sequences and steps, hours of a GPU, and disk."""
+"""What a trial takes: sequences and steps, hours of a GPU, the machine's memory, and disk."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from admire_pipeline.training.estimate import ADAMW, FLOAT32, Shape
-from admire_pipeline.training.settings import FidelitySettings, TrainingSettings
+from admire_pipeline.training.corpus import CorpusSettings
+from admire_pipeline.training.corpus.tokenizer import BYTES, Vocabulary
+from admire_pipeline.training.estimate import ADAMW, FLOAT32, Shape, weight_bytes
+from admire_pipeline.training.settings import FidelitySettings, LaunchSettings, TrainingSettings
 
 UTILISATION = 0.4
 """Share of a GPU's peak that trainings reach; `make gpu-check` measured 0.39 to 0.42 on an H200."""
+
+TEXT_BYTES = 4
+"""UTF-8 bytes of text that a token of a subword vocabulary stands for: English, about."""
 
 
 @dataclass(frozen=True)
@@ -97,3 +102,45 @@ def checkpoint_bytes(shape: Shape, training: TrainingSettings) -> int:
 def model_bytes(shape: Shape) -> int:
     """Disk of a finished model, in float32."""
     return FLOAT32 * shape.parameters
+
+
+def host_bytes(shape: Shape, launch: LaunchSettings) -> int:
+    """The machine's memory for the model: each process holds all of it, before it is spread."""
+    return weight_bytes(shape) * launch.processes
+
+
+@dataclass(frozen=True)
+class CorpusDisk:
+    """Disk of a corpus as far as `max_bytes` tells, at most.
+
+    Attributes:
+        shards: Bytes of the tokens. Hashes of the documents, 256 bytes each, and what is held out
+            come on top.
+        copies: Bytes of the text that is copied, of one domain at a time, until that is built.
+        domains: So many have `max_bytes`.
+    """
+
+    shards: int
+    copies: int
+    domains: int
+
+
+def estimate_corpus(corpus: CorpusSettings, vocabulary: int | None) -> CorpusDisk | None:
+    """Disk of a corpus; None where no domain has `max_bytes`.
+
+    Args:
+        corpus: Its domains and tokenizer.
+        vocabulary: Token ids at most, which decide the type of a token; None: not known.
+    """
+    limited = [domain for domain in corpus.domains.values() if domain.max_bytes is not None]
+    if not limited:
+        return None
+    ids = Vocabulary(
+        size=2**32 if vocabulary is None else vocabulary, eos_token_id=0, pad_token_id=0
+    )
+    text = 1 if corpus.tokenizer == BYTES else TEXT_BYTES
+    sizes = [domain.max_bytes or 0 for domain in limited]
+    # Of a chat, a byte a token says what is learned.
+    widths = [ids.dtype.itemsize + (domain.messages is not None) for domain in limited]
+    shards = sum(size * width // text for size, width in zip(sizes, widths, strict=True))
+    return CorpusDisk(shards, max(sizes), len(limited))
