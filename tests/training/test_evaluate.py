@@ -48,9 +48,10 @@ def run(folder: Path, corpus: Corpus, evaluation: EvaluationSettings) -> dict[st
 
 
 def kept(folder: Path) -> dict[str, int]:
-    """When each result was written, in ns, by unit."""
-    paths = list((folder / "cache").glob("*/*.json"))
-    return {path.stem.rpartition("-")[0]: path.stat().st_mtime_ns for path in paths}
+    """When the last result of each unit was written, in ns."""
+    paths = (folder / "cache").glob("*/*.json")
+    times = sorted((path.stat().st_mtime_ns, path.stem) for path in paths)
+    return {name.rpartition("-")[0]: time for time, name in times}
 
 
 def test_losses_and_tasks(folder: Path, corpus: Corpus) -> None:
