@@ -84,8 +84,8 @@ def _known_task(task: TaskSettings, key: str) -> Task | Group:
     except Exception as error:
         raise UserError(f"{key}.task: {_what_lacks(str(task.task), error)}") from error
     for each in loaded["tasks"].values():
-        _leave_out_the_question(each)
         _check_examples(each, task, key)
+        _leave_out_the_question(each)
         _check_measured(each, task, key)
     return loaded["groups"].get(task.task) or loaded["tasks"][task.task]
 
@@ -164,14 +164,21 @@ def _check_examples(task: Task, settings: TaskSettings, key: str) -> None:
 
 
 def _most_examples(task: ConfigurableTask) -> int:
-    # Where the question may be among the examples, the harness looks for it, and draws one more.
-    its_own = task.fewshot_cfg.split == task.config.test_split
-    first = isinstance(task.sampler, FirstNSampler) and _has_examples_written(task)
-    return len(task.sampler.df) - (its_own and not first)
+    own = _asks_its_examples(task)
+    if not isinstance(task.sampler, FirstNSampler):
+        # It draws one more than it needs, and leaves out the question, if the splits look alike.
+        own |= task.fewshot_cfg.split == task.config.test_split
+    return len(task.sampler.df) - own
 
 
-def _has_examples_written(task: ConfigurableTask) -> bool:
-    return task.fewshot_cfg.split is None and task.fewshot_cfg.samples is not None
+def _asks_its_examples(task: ConfigurableTask) -> bool:
+    """Whether a question may be among the examples: both are of one split."""
+    config, examples = task.config, task.fewshot_cfg
+    if examples.split is None and examples.samples is not None:
+        return False
+    # By default the harness draws from the training data, else the validation data, else the test.
+    pool = examples.split or config.training_split or config.validation_split or config.test_split
+    return bool(pool == (config.test_split or config.validation_split))
 
 
 def _check_measured(task: Task, settings: TaskSettings, key: str) -> None:
@@ -187,13 +194,7 @@ def _leave_out_the_question(task: Task) -> None:
     """Draw few-shot examples without the question itself, where both come from one split.
 
     The harness does so only where the task names that split twice, as the test's and as the
-    examples'; by default it draws from the training data, else the validation data, else the test.
+    examples'.
     """
-    if not isinstance(task, ConfigurableTask):
-        return
-    config, examples = task.config, task.fewshot_cfg
-    if _has_examples_written(task):
-        return
-    pool = examples.split or config.training_split or config.validation_split or config.test_split
-    if pool == (config.test_split or config.validation_split):
-        examples.split = config.test_split
+    if isinstance(task, ConfigurableTask) and _asks_its_examples(task):
+        task.fewshot_cfg.split = task.config.test_split
