@@ -46,7 +46,10 @@ def write_chats(folder: Path, count: int = 120) -> dict[str, dict[str, str]]:
 
 
 def write_checkpoint(folder: Path, layers: int = 2, **config: Any) -> Path:
-    """A Qwen2.5-architecture checkpoint with random weights, and a byte-level ChatML tokenizer."""
+    """A Qwen2.5-architecture checkpoint with random weights, and a byte-level ChatML tokenizer.
+
+    As of Qwen2.5's base models, the end of text is not the end of a turn.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, set_seed
 
@@ -56,9 +59,9 @@ def write_checkpoint(folder: Path, layers: int = 2, **config: Any) -> Path:
     bpe.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe,
-        eos_token="<|im_end|>",
+        eos_token="<|endoftext|>",
         pad_token="<|endoftext|>",
-        additional_special_tokens=["<|im_start|>"],
+        additional_special_tokens=["<|im_start|>", "<|im_end|>"],
         chat_template=CHATML,
     )
     tokenizer.save_pretrained(folder)

@@ -10,7 +10,9 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from admire_pipeline.training.harness import check
 from tests.conftest import Project
+from tests.training.harness.index import use_index, write_index
 from tests.training.harness.test_questions import choice, write
 
 TASKS = {
@@ -92,6 +94,43 @@ def test_what_is_wrong_with_a_task_is_told_before_a_trial(asked: Project) -> Non
     one_line(asked, r"evaluation\.tasks\.exam\.metric: 'acc_nrm' .*did you mean 'acc_norm'")
     asked.set("parameters.yml", "evaluation.tasks.exam.metric", "pass@1")
     one_line(asked, r"evaluation\.tasks\.exam\.metric: 'pass@1' is not allowed; allowed: letters")
+
+
+def test_names_are_checked_before_the_corpus_is_built(asked: Project) -> None:
+    asked.set("catalog.yml", "corpus.domains.letters.path", "data/01_raw/nowhere.txt")
+    asked.set("parameters.yml", "objective.weights", None)
+    asked.set("parameters.yml", "evaluation.tasks.exam.metric", "acc_nrm")
+    one_line(asked, r"evaluation\.tasks\.exam\.metric: 'acc_nrm' .*did you mean 'acc_norm'")
+    asked.set("parameters.yml", "evaluation.tasks.exam.metric", "acc")
+    one_line(asked, r"corpus\.domains\.letters\.path: .*nowhere\.txt")
+
+
+def test_data_of_a_task_is_looked_for_before_a_trial_is_opened(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial that is open already goes on for as long as it can do without."""
+    index = project.folder / "index"
+    write_index(index)
+    use_index(index, monkeypatch)
+    project.set("parameters.yml", "evaluation.tasks", {"mine": {"task": "one", "metric": "acc"}})
+    data, away = index / "one.jsonl", index / "away.jsonl"
+    data.rename(away)
+    one_line(project, r"evaluation\.tasks\.mine\.task: the data of 'one' cannot be read")
+
+    away.rename(data)
+    assert project.kedro("run", "--pipelines=proposal").exit_code == 0
+    data.rename(away)
+    check._try_task.cache_clear()
+    result = project.kedro("run", "--pipelines=admire_step")
+    assert result.exit_code == 1 and "Error: evaluation.tasks.mine.task: the data" in result.output
+    assert set(measured()) == {"validation"}, "it was trained"
+
+    away.rename(data)
+    project.set("parameters.yml", "evaluation.task_batch_size", 2)  # no other recipe
+    result = project.kedro("run", "--pipelines=admire_step")
+    assert result.exit_code == 0, result.output
+    (run,) = project.runs()
+    assert run.info.status == "FINISHED" and 0 <= run.data.metrics["eval.acc.mine"] <= 1
 
 
 def test_a_task_that_measures_what_a_domain_does(project: Project) -> None:

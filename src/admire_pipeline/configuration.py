@@ -12,6 +12,7 @@ from admire_pipeline.pipelines.benchmark.settings import BenchmarkSettings
 from admire_pipeline.pipelines.search import SearchSettings, build_space
 from admire_pipeline.tracking import CampaignSettings
 from admire_pipeline.training.corpus.settings import CorpusSettings
+from admire_pipeline.training.harness.check import check_names
 from admire_pipeline.training.models import check_model
 from admire_pipeline.training.objective import ObjectiveSettings, measured_metrics
 from admire_pipeline.training.settings import EvaluationSettings, Ladder, MixingSettings
@@ -62,6 +63,7 @@ def check_configuration(parameters: Any, corpus: Any, offline: bool = False) -> 
         raise UserError(f"search: {error}") from None
     _check_unit(config)
     _check_objective(config)
+    check_names(config.evaluation)
     if not isinstance(corpus.get("filepath"), str):
         raise UserError(
             f"corpus.filepath: {corpus.get('filepath')!r} is not allowed; allowed: a folder"

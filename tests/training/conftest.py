@@ -121,13 +121,21 @@ def bigram_model(tmp_path_factory):
     """Folder of a model of bytes that says one thing after each byte, whatever stood before.
 
     `=` is followed by `4`, that by a line break, a space by `a`; after anything else all bytes are
-    alike. Attention and MLP are zero, the embedding is the identity, and so the output matrix holds
-    the logits of the next byte.
+    alike.
+    """
+    pairs = {ord(before) + 3: ord(after) + 3 for before, after in ("=4", "4\n", " a")}
+    return write_bigram_model(tmp_path_factory.mktemp("bigram"), 384, pairs, eos=1, pad=0)
+
+
+def write_bigram_model(folder: Path, size: int, pairs: dict[int, int], eos: int, pad: int) -> Path:
+    """A model of `size` tokens that says one thing after each token of `pairs`.
+
+    Attention and MLP are zero, the embedding is the identity, and so the output matrix holds the
+    logits of the next token.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    size = 384
     config = LlamaConfig(
         vocab_size=size,
         hidden_size=size,
@@ -136,9 +144,9 @@ def bigram_model(tmp_path_factory):
         num_attention_heads=4,
         max_position_embeddings=128,
         tie_word_embeddings=False,
-        bos_token_id=1,
-        eos_token_id=1,
-        pad_token_id=0,
+        bos_token_id=eos,
+        eos_token_id=eos,
+        pad_token_id=pad,
     )
     model = LlamaForCausalLM(config)
     with torch.no_grad():
@@ -146,8 +154,7 @@ def bigram_model(tmp_path_factory):
             parameter.zero_()
         model.model.norm.weight.fill_(1)
         model.model.embed_tokens.weight.copy_(torch.eye(size))
-        for before, after in ("=4", "4\n", " a"):
-            model.lm_head.weight[ord(after) + 3, ord(before) + 3] = 1
-    folder = tmp_path_factory.mktemp("bigram")
+        for before, after in pairs.items():
+            model.lm_head.weight[after, before] = 1
     model.save_pretrained(folder)
     return folder

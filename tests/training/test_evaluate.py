@@ -18,6 +18,8 @@ from admire_pipeline.training import evaluate
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.evaluate import evaluate_trial, model_hash, read_harness_results
 from admire_pipeline.training.evaluation import evaluate_domains
+from admire_pipeline.training.harness import model
+from admire_pipeline.training.harness.model import wrap_model
 from admire_pipeline.training.run import load_model
 from admire_pipeline.training.settings import EvaluationSettings
 from tests.training.harness.test_questions import choice, write
@@ -48,9 +50,10 @@ def run(folder: Path, corpus: Corpus, evaluation: EvaluationSettings) -> dict[st
 
 
 def kept(folder: Path) -> dict[str, int]:
-    """When each result was written, in ns, by unit."""
-    paths = list((folder / "cache").glob("*/*.json"))
-    return {path.stem.rpartition("-")[0]: path.stat().st_mtime_ns for path in paths}
+    """When the last result of each unit was written, in ns."""
+    paths = (folder / "cache").glob("*/*.json")
+    times = sorted((path.stat().st_mtime_ns, path.stem) for path in paths)
+    return {name.rpartition("-")[0]: time for time, name in times}
 
 
 def test_losses_and_tasks(folder: Path, corpus: Corpus) -> None:
@@ -82,6 +85,22 @@ def test_what_was_measured_is_not_measured_again(
     monkeypatch.setattr(evaluate, "load_model", load)
     assert run(folder, corpus, settings(folder, batch_size=2)) == first
     assert kept(folder) == written
+
+
+def test_tasks_have_a_batch_size_of_their_own(
+    folder: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It decides no result: what was measured with one is not measured again with another."""
+    sizes: list[int] = []
+    monkeypatch.setattr(
+        model, "wrap_model", lambda *given: sizes.append(given[2]) or wrap_model(*given)
+    )
+    first = run(folder, corpus, settings(folder, task_batch_size=3))
+    assert sizes == [3, 3]
+    assert run(folder, corpus, settings(folder, task_batch_size=5)) == first
+    write(folder / "sums.jsonl", [{"question": "7=", "answer": "4"}])
+    run(folder, corpus, settings(folder))
+    assert sizes == [3, 3, 4]
 
 
 def test_an_evaluation_that_stopped_goes_on(folder: Path, corpus: Corpus) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same model and settings give other results than before."""
 
 Measure = Callable[["PreTrainedModel"], tuple[list[Metric], Any]]
@@ -165,7 +165,8 @@ def _measure_task(
         from admire_pipeline.training.harness.model import wrap_model  # lm_eval takes seconds
         from admire_pipeline.training.harness.run import run_task
 
-        lm = wrap_model(model, corpus.settings.tokenizer, evaluation.batch_size)
+        size = evaluation.task_batch_size or evaluation.batch_size
+        lm = wrap_model(model, corpus.settings.tokenizer, size, evaluation.chat)
         metric, results = run_task(name, task, lm, evaluation.chat)
         return [metric], results
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.training.corpus import Corpus
-from admire_pipeline.training.harness.check import check_tasks
+from admire_pipeline.training.harness.check import check_questions
 from admire_pipeline.training.mixing import find_pieces
 from admire_pipeline.training.models import check_vocabulary
 from admire_pipeline.training.settings import EvaluationSettings, Ladder, TrainingSettings
@@ -14,8 +14,8 @@ def check_requirements(corpus: Corpus, fidelities: Ladder, evaluation: Evaluatio
     """Check that models and text fit each other.
 
     Every model takes every token. At each fidelity, every domain fills a training sequence and a
-    batch of validation windows; where examples are counted, it has one. Every task can be asked, as
-    far as that needs no data.
+    batch of validation windows; where examples are counted, it has one. Every question of a
+    file can be asked.
 
     Raises:
         UserError: Naming the fidelity or the domain, what it has and what is needed.
@@ -23,7 +23,7 @@ def check_requirements(corpus: Corpus, fidelities: Ladder, evaluation: Evaluatio
     for name, fidelity in fidelities.root.items():
         check_vocabulary(fidelity, corpus, f"fidelities.{name}")
         _check_training_text(name, fidelity.training, corpus)
-    check_tasks(evaluation, corpus.settings.tokenizer)
+    check_questions(evaluation, corpus.settings.tokenizer)
     lengths = [
         fidelity.training.sequence_length
         for fidelity in fidelities.root.values()

@@ -212,6 +212,9 @@ class TaskSettings(_Settings):
     """Solved examples before each question."""
     limit: int | None = Field(default=None, gt=0)
     """Only so many questions; null: all."""
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Longest answer that the model writes, in tokens; null: the task's own, else the harness' 256
+    (of a file: the longest right answer and a little)."""
 
     @model_validator(mode="after")
     def _one_source(self) -> TaskSettings:
@@ -234,7 +237,10 @@ class EvaluationSettings(_Settings):
     tasks: dict[TaskName, TaskSettings] = Field(default_factory=dict)
     """Benchmark tasks; each measures `<metric>.<name>`, which `objective.weights` may weigh."""
     chat: bool = False
-    """Ask the tasks' questions through the tokenizer's chat template."""
+    """Ask the tasks' questions through the tokenizer's chat template; an answer ends with the
+    assistant's turn."""
+    task_batch_size: int | None = Field(default=None, gt=0)
+    """Prompts of a task in one forward pass, on one device; null: `batch_size`."""
 
     @property
     def task_metrics(self) -> tuple[str, ...]:

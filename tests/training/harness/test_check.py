@@ -6,14 +6,20 @@ from typing import Any
 import pytest
 
 from admire_pipeline.errors import UserError
-from admire_pipeline.training.harness.check import check_tasks
+from admire_pipeline.training.harness.check import check_names, check_questions
 from admire_pipeline.training.settings import EvaluationSettings
 from tests.training.harness.test_questions import choice, write
 
 
+def settings(tasks: dict[str, Any], chat: bool = False) -> EvaluationSettings:
+    sizes = {"batch_size": 1, "max_bytes": 1, "curve_bytes": 1}
+    return EvaluationSettings.model_validate({**sizes, "chat": chat, "tasks": tasks})
+
+
 def check(task: dict[str, Any], chat: bool = False, tokenizer: str = "byt5") -> None:
-    settings = {"batch_size": 1, "max_bytes": 1, "curve_bytes": 1, "chat": chat}
-    check_tasks(EvaluationSettings.model_validate({**settings, "tasks": {"t": task}}), tokenizer)
+    asked = settings({"t": task}, chat)
+    check_names(asked)
+    check_questions(asked, tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +39,35 @@ def check(task: dict[str, Any], chat: bool = False, tokenizer: str = "byt5") -> 
             {"task": "truthfulqa_mc1", "metric": "acc", "few_shot": 1},
             r"\.few_shot: 1 examples for 'truthfulqa_mc1', which takes none",
         ),
+        (
+            {"task": "mmlu_cot_llama", "metric": "exact_match", "few_shot": 5},
+            r"\.few_shot: 5 examples for 'mmlu_cot_llama_\w+', which takes none",
+        ),
+        (
+            {"task": "wikitext", "metric": "bits_per_byte", "few_shot": 2},
+            r"\.few_shot: 2 examples for 'wikitext', which takes none",
+        ),
+        # Metrics that the task's code computes are declared too.
+        (
+            {"task": "ifeval", "metric": "prompt_level_strict_accc"},
+            r"\.metric: 'prompt_level_strict_accc' .*did you mean 'prompt_level_strict_acc'",
+        ),
+        ({"task": "drop", "metric": "exact_match"}, r"\.metric: 'exact_match' .*allowed: em, f1$"),
+        ({"task": "drop", "metric": "f1", "filter": "foo"}, r"\.filter: 'foo' .*allowed: none$"),
+        ({"task": "truthfulqa_mc2", "metric": "acc_norm"}, r"\.metric: 'acc_norm' .*: acc$"),
+        ({"task": "minerva_math500", "metric": "acc"}, r"\.metric: 'acc' .*exact_match, math_ve"),
+        # Of a group: the filters of its mean, else those of its tasks.
+        (
+            {"task": "bbh_cot_fewshot", "metric": "exact_match", "filter": "strict-match"},
+            r"\.filter: 'strict-match' is not allowed; .*allowed: get-answer$",
+        ),
+        ({"task": "bbh_cot_fewshot", "metric": "exact_match"}, r"\.filter: 'none' .*get-answer$"),
+        ({"task": "mmlu", "metric": "acc", "filter": "get"}, r"\.filter: 'get' .*allowed: none$"),
+        (
+            {"task": "arc_easy", "metric": "acc", "max_tokens": 9},
+            r"\.max_tokens: 9 for a task whose answers are not written",
+        ),
+        ({"task": "squadv2", "metric": "f1", "max_tokens": 9}, r"\.max_tokens: 9 for a task"),
     ],
 )
 def test_a_task_that_cannot_be_asked(task: dict[str, Any], message: str) -> None:
@@ -48,6 +83,9 @@ def test_a_task_that_cannot_be_asked(task: dict[str, Any], message: str) -> None
         {"task": "mmlu", "metric": "acc", "few_shot": 5},
         {"task": "wikitext", "metric": "bits_per_byte"},
         {"task": "lambada_openai", "metric": "perplexity"},
+        {"task": "gsm8k_cot", "metric": "exact_match", "filter": "strict-match", "max_tokens": 9},
+        {"task": "bbh", "metric": "exact_match", "filter": "get-answer", "max_tokens": 9},
+        {"task": "squadv2", "metric": "what_its_code_says"},
     ],
 )
 def test_a_task_that_can(task: dict[str, Any]) -> None:
@@ -61,6 +99,8 @@ def test_metrics_of_a_file(tmp_path: Path) -> None:
         check(own | {"metric": "exact_match"})
     with pytest.raises(UserError, match=r"t\.filter: 'strict' is not allowed"):
         check(own | {"metric": "acc", "filter": "strict"})
+    with pytest.raises(UserError, match=r"t\.max_tokens: 9 for a task whose answers are not wr"):
+        check(own | {"metric": "acc", "max_tokens": 9})
     with pytest.raises(UserError, match=r"t\.path: .*cannot be read"):
         check(own | {"metric": "acc", "path": str(tmp_path / "none.jsonl")})
 

@@ -11,7 +11,7 @@ import pytest
 from admire_pipeline.errors import UserError
 from admire_pipeline.training.harness.model import SharedLM, wrap_model
 from admire_pipeline.training.harness.run import read_metric, run_task
-from admire_pipeline.training.harness.tasks import build_task
+from admire_pipeline.training.harness.tasks import ROOM, build_task
 from admire_pipeline.training.run import load_model
 from admire_pipeline.training.settings import TaskSettings
 from tests.training.harness.test_questions import choice, own_task, write
@@ -59,6 +59,23 @@ def test_generation_is_compared_word_for_word(lm: SharedLM, sums: Path) -> None:
     metric, _ = run_task("sums", own_task(sums, "generation"), lm, chat=False)
     assert (metric.name, metric.value, metric.documents) == ("exact_match.sums", 3 / 5, 5)
     assert metric.standard_error == pytest.approx(math.sqrt(0.6 * 0.4 / 4), rel=1e-12)
+
+
+def test_an_answer_is_as_long_as_is_said(
+    lm: SharedLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "x.jsonl", [{"question": "1=", "answer": "4"}])
+    asked: list[int] = []
+    generate = lm._model_generate
+
+    def noted(context: Any, max_length: int, **how: Any) -> Any:
+        asked.append(max_length - context.shape[1])
+        return generate(context, max_length, **how)
+
+    monkeypatch.setattr(lm, "_model_generate", noted)
+    for tokens in (None, 2, 30):
+        run_task("x", own_task(path, "generation", max_tokens=tokens), lm, chat=False)
+    assert asked == [1 + ROOM, 2, 30]
 
 
 def test_limit_takes_the_first_questions(lm: SharedLM, letters: Path) -> None:
@@ -115,7 +132,9 @@ def test_an_answer_that_is_too_long_for_the_model(lm: SharedLM, tmp_path: Path) 
 def test_data_that_cannot_be_fetched(lm: SharedLM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     task = TaskSettings(task="arc_easy", metric="acc")
-    with pytest.raises(UserError, match=r"evaluation\.tasks\.arc\.task: .*'arc_easy' cannot be"):
+    with pytest.raises(
+        UserError, match=r"evaluation\.tasks\.arc\.task: .*'arc_easy' cannot be.*HF_TOKEN"
+    ):
         run_task("arc", task, lm, chat=False)
 
 

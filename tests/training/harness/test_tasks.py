@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from lm_eval.tasks import TaskManager
 
 from admire_pipeline.errors import UserError
-from admire_pipeline.training.harness import tasks
+from admire_pipeline.training.harness.check import check_data, check_names
 from admire_pipeline.training.harness.model import SharedLM, wrap_model
 from admire_pipeline.training.harness.run import run_task
 from admire_pipeline.training.harness.tasks import build_task
 from admire_pipeline.training.run import load_model
 from admire_pipeline.training.settings import TaskSettings
-from tests.training.harness.test_questions import choice, write
+from tests.hub import Hub
+from tests.training.harness.index import add_task, use_index, write_index
+from tests.training.harness.test_check import settings
+from tests.training.harness.test_questions import choice
 
 
 @pytest.fixture(scope="module")
@@ -25,38 +29,11 @@ def lm(bigram_model: Path) -> SharedLM:
     return wrap_model(load_model(bigram_model), "byt5", batch_size=3)
 
 
-def add_task(folder: Path, name: str, right: int, wrong: int, **config: Any) -> None:
-    """A task in which a model that always says `a` is right so often and wrong so often."""
-    rows = [choice(f"{name}{i}?", int(i >= right)) for i in range(right + wrong)]
-    files = {"asked": str(write(folder / f"{name}.jsonl", rows))}
-    whole = {
-        "task": name,
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": files, "cache_dir": str(folder / "cache")},
-        "output_type": "multiple_choice",
-        "validation_split": "asked",
-        "doc_to_text": "question",
-        "doc_to_choice": "choices",
-        "doc_to_target": "answer",
-        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
-        "metadata": {"version": 1.0},
-    }
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump(whole | config))
-
-
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folder of the only tasks there are: two, and the group of both."""
-    add_task(tmp_path, "one", right=3, wrong=1)
-    add_task(tmp_path, "two", right=0, wrong=2, num_fewshot=0)
-    means = [{"metric": "acc", "weight_by_size": True}]
-    group = {"group": "both", "task": ["one", "two"], "aggregate_metric_list": means}
-    (tmp_path / "both.yaml").write_text(yaml.safe_dump(group))
-
-    def known_tasks() -> TaskManager:
-        return TaskManager(include_path=str(tmp_path), include_defaults=False)
-
-    monkeypatch.setattr(tasks, "known_tasks", known_tasks)
+    write_index(tmp_path)
+    use_index(tmp_path, monkeypatch)
     return tmp_path
 
 
@@ -65,6 +42,8 @@ def test_a_task_by_name(index: Path, lm: SharedLM) -> None:
     assert (metric.name, metric.value, metric.documents) == ("acc.mine", 0.75, 4)
     assert metric.standard_error == pytest.approx(math.sqrt(0.75 * 0.25 / 3))
     assert results["versions"] == {"one": 1.0}
+    assert results["datasets"]["one"]["path"] == "json"
+    assert len(results["datasets"]["one"]["fingerprint"]) == 16
 
 
 def test_a_group_is_the_mean_over_its_questions(index: Path, lm: SharedLM) -> None:
@@ -95,3 +74,108 @@ def test_examples_of_the_split_that_is_asked(index: Path, splits: dict[str, str 
     assert len(task.instances) == 4 * 2
     for instance in task.instances:
         assert instance.args[0].count(instance.doc["question"]) == 1
+
+
+def asks(name: str, few_shot: int) -> None:
+    """Checked as before a trial."""
+    task = {"task": name, "metric": "acc", "few_shot": few_shot}
+    check_names(settings({"mine": task}))
+    check_data(settings({"mine": task}))
+
+
+EXAMPLES = [choice(f"example {i}?") for i in range(3)]
+WRITTEN = {"sampler": "first_n", "samples": EXAMPLES}
+
+
+@pytest.mark.parametrize(
+    ("config", "most"),
+    [
+        ({}, 3),  # of four, the question left out
+        ({"fewshot_config": {"sampler": "first_n"}}, 3),
+        ({"fewshot_config": WRITTEN}, 3),
+        ({"fewshot_config": WRITTEN, "validation_split": None, "test_split": "asked"}, 3),
+        ({"fewshot_config": {"samples": EXAMPLES}}, 2),  # the harness draws one more than it needs
+        ({"fewshot_config": WRITTEN | {"split": "asked"}}, 3),
+    ],
+)
+def test_more_examples_than_there_are(index: Path, config: dict, most: int, lm: SharedLM) -> None:
+    """What is allowed can be asked, and one more could not."""
+    add_task(index, "few", right=2, wrong=2, **config)
+    asks("few", most)
+    run_task("mine", TaskSettings(task="few", metric="acc", few_shot=most), lm, chat=False)
+    with pytest.raises(UserError, match=rf"mine\.few_shot: .* has {most}; allowed: 0 to {most}$"):
+        asks("few", most + 1)
+
+
+def test_what_a_task_in_code_does_not_measure(index: Path) -> None:
+    (index / "code.py").write_text(
+        "from lm_eval.api.task import ConfigurableTask\n\n\n"
+        "class Code(ConfigurableTask):\n"
+        "    def __init__(self, config=None):\n"
+        "        super().__init__(config={k: v for k, v in config.items() if k != 'class'})\n"
+    )
+    add_task(index, "coded", right=1, wrong=1)
+    path = index / "coded.yaml"
+    path.write_text(path.read_text() + "class: !function code.Code\n")
+    for metric, fault in (("acc", None), ("f1", r"mine\.metric: 'f1' is not .*allowed: acc$")):
+        evaluation = settings({"mine": {"task": "coded", "metric": metric}})
+        check_names(evaluation)
+        if fault is None:
+            check_data(evaluation)
+            continue
+        with pytest.raises(UserError, match=fault):
+            check_data(evaluation)
+
+
+def test_a_package_that_is_missing(index: Path) -> None:
+    (index / "utils.py").write_text("import unheard_of\n")
+    path = index / "one.yaml"
+    path.write_text(path.read_text() + "process_results: !function utils.score\n")
+    with pytest.raises(
+        UserError,
+        match=r"^evaluation\.tasks\.mine\.task: 'one' needs a package .*pip install unheard_of$",
+    ):
+        asks("one", 0)
+
+
+def test_a_task_is_built_once(index: Path) -> None:
+    asks("one", 1)
+    (index / "one.yaml").unlink()
+    check_data(settings({"mine": {"task": "one", "metric": "acc", "few_shot": 1}}))
+    with pytest.raises(UserError, match=r"mine\.task: the data of 'one' cannot be read"):
+        check_data(settings({"mine": {"task": "one", "metric": "acc", "few_shot": 2}}))
+
+
+CODE = """
+import json, sys
+from admire_pipeline.training.harness.tasks import build_task, dataset_states
+from admire_pipeline.training.settings import TaskSettings
+from tests.training.harness.index import use_index
+import pytest
+
+with pytest.MonkeyPatch.context() as patch:
+    use_index(sys.argv[1], patch)
+    task = build_task("t", TaskSettings(task="t", metric="acc"), "t", len)
+print(json.dumps(dataset_states(task)))
+"""
+
+
+def test_the_commit_of_a_hub_dataset_is_told(tmp_path: Path) -> None:
+    """In a process of its own: huggingface_hub takes its endpoint when it is imported."""
+    add_task(
+        tmp_path, "t", 1, 1, dataset_path="me/quiz", dataset_kwargs={}, validation_split="test"
+    )
+    served = Hub()
+    rows = json.dumps(choice("?"))
+    commit = served.push("datasets", "me/quiz", {"test.jsonl": rows.encode()})
+    with served.serving():
+        done = subprocess.run(
+            [sys.executable, "-c", CODE, str(tmp_path)],
+            env={**os.environ, "HF_ENDPOINT": served.endpoint, "HF_HOME": str(tmp_path / "hf")},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"t": {"path": "me/quiz", "commit": commit}}

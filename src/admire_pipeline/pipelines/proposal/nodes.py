@@ -21,6 +21,7 @@ from admire_pipeline.pipelines.search import (
 from admire_pipeline.pipelines.warm_start import add_warm_start
 from admire_pipeline.tracking import CampaignSettings, Trial, TrialDraft
 from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.harness.check import check_data
 from admire_pipeline.training.objective import ObjectiveSettings
 from admire_pipeline.training.provenance import provenance
 from admire_pipeline.training.requirements import check_requirements
@@ -51,8 +52,8 @@ def propose_trial(  # noqa: PLR0913, PLR0917
 
     Raises:
         CampaignOver: If the budget is spent.
-        UserError: If the corpus has too little text for the fidelities, or the history is over
-            other domains or fidelities than the config.
+        UserError: If the corpus has too little text for the fidelities, the history is over other
+            domains or fidelities than the config, or a new trial's tasks could not be asked.
     """
     check_requirements(corpus, fidelities, evaluation.located(project_folder))
     space = campaign_space(corpus, search, fidelities, evaluation, objective)
@@ -65,6 +66,7 @@ def propose_trial(  # noqa: PLR0913, PLR0917
             f"campaign {campaign.name!r}: its budget is spent ({paid:.2f} of "
             f"{campaign.budget:.2f}); raise campaign.budget to go on"
         )
+    check_data(evaluation)
     space = with_costs(space, current_costs(campaign, fidelities, trials))
     known = add_warm_start(warm_start, table)
     proposal = propose(space, known, search.build_policy(), campaign.seed)

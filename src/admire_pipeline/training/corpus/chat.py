@@ -108,6 +108,23 @@ def templated_chat(
     return Chat(text, tuple(spans))
 
 
+def turn_end(render: Callable[[Messages], Chat]) -> str:
+    """What ends an assistant's turn, as far as it is learned; empty where nothing visible does.
+
+    White space is no end: an answer may hold it.
+
+    Args:
+        render: A chat as text, with what is learned of it.
+
+    Raises:
+        ValueError: See `templated_chat`.
+    """
+    question, answer = "question", "the answer"
+    chat = render([{"role": "user", "content": question}, {"role": ASSISTANT, "content": answer}])
+    learned = "".join(chat.text[start:stop] for start, stop in chat.spans)
+    return learned.rpartition(answer)[2].strip()
+
+
 def mask_tokens(places: np.ndarray, text: bytes, spans: np.ndarray) -> np.ndarray:
     """Which tokens of a text are learned: those that have a part in a span.
 

@@ -1,27 +1,33 @@
-"""Tasks checked before the first training of a campaign, as far as that needs no data."""
+"""Tasks checked before a training: by the config, by their files, and by building them."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from admire_pipeline.errors import UserError, suggest, suggest_nearest
 from admire_pipeline.training.corpus.tokenizer import BYTES
+from admire_pipeline.training.harness.declared import (
+    declared_metrics,
+    find_leaves,
+    generates,
+    takes_examples,
+)
 from admire_pipeline.training.harness.questions import read_questions
 from admire_pipeline.training.objective import LOSSES
 from admire_pipeline.training.settings import EvaluationSettings, TaskSettings
+
+logger = logging.getLogger(__name__)
 
 OWN_METRICS = {"multiple_choice": ("acc", "acc_norm"), "generation": ("exact_match",)}
 """What a task of the user's own can measure: share of right answers, for `acc_norm` by likelihood
 per character; share of answers that are the right one word for word."""
 
 
-def check_tasks(evaluation: EvaluationSettings, tokenizer: str) -> None:
-    """Check names, metrics, filters and few-shot counts of all tasks, and the questions of files.
-
-    Args:
-        evaluation: Its tasks.
-        tokenizer: The corpus'.
+def check_names(evaluation: EvaluationSettings) -> None:
+    """Check what is known of the tasks without any data: names, metrics, filters, lengths.
 
     Raises:
         UserError: One line about the first fault.
@@ -29,13 +35,49 @@ def check_tasks(evaluation: EvaluationSettings, tokenizer: str) -> None:
     for name, task in evaluation.tasks.items():
         key = f"evaluation.tasks.{name}"
         if task.path is not None:
-            read_questions(task, key)
             _one_of(task.metric, OWN_METRICS[str(task.kind)], f"{key}.metric")
             _one_of(task.filter, ("none",), f"{key}.filter")
+            _check_length(task, task.kind == "generation", key)
         else:
             _check_known(task, key)
+
+
+def check_questions(evaluation: EvaluationSettings, tokenizer: str) -> None:
+    """Check the questions of files, and that they can be asked as a chat where they shall be.
+
+    Args:
+        evaluation: Its tasks, with paths as seen from here.
+        tokenizer: The corpus'.
+
+    Raises:
+        UserError: One line about the first fault.
+    """
+    for name, task in evaluation.tasks.items():
+        if task.path is not None:
+            read_questions(task, f"evaluation.tasks.{name}")
     if evaluation.tasks and evaluation.chat:
         _check_chat(tokenizer)
+
+
+def check_data(evaluation: EvaluationSettings) -> None:
+    """Build each of the harness' tasks as an evaluation will, once in a process.
+
+    What is fetched stays in the cache of `datasets`.
+
+    Raises:
+        UserError: If a task's packages or data are missing, or its examples are too few.
+    """
+    for name, task in evaluation.tasks.items():
+        if task.path is None:
+            _try_task(name, task)
+
+
+@cache
+def _try_task(name: str, task: TaskSettings) -> None:
+    from admire_pipeline.training.harness.tasks import build_task
+
+    logger.info("evaluation.tasks.%s: looking for its data", name)
+    build_task(name, task, f"evaluation.tasks.{name}", len)
 
 
 def check_direction(metric: str, higher_is_better: bool | None, key: str) -> None:
@@ -63,16 +105,19 @@ def _check_known(task: TaskSettings, key: str) -> None:
     if entry.tags and entry.cfg is None:
         members = ", ".join(sorted(entry.tags))
         raise UserError(f"{key}.task: {name!r} is a name of several tasks; allowed: {members}")
-    config: Mapping[str, Any] = entry.cfg or {}
-    if config.get("unsafe_code"):
+    leaves = list(find_leaves(name, index))
+    if any(leaf.get("unsafe_code") for leaf in leaves):
         raise UserError(
             f"{key}.task: {name!r} runs code that the model writes; allowed: a task that does not"
         )
-    if task.few_shot and config.get("num_fewshot") == 0:
-        raise UserError(
-            f"{key}.few_shot: {task.few_shot} examples for {name!r}, which takes none; allowed: 0"
-        )
-    metrics = _declared(config)
+    for leaf in leaves if task.few_shot else ():
+        if not takes_examples(leaf):
+            raise UserError(
+                f"{key}.few_shot: {task.few_shot} examples for {leaf['task']!r}, which takes none; "
+                "allowed: 0"
+            )
+    _check_length(task, any(map(generates, leaves)), key)
+    metrics = declared_metrics(entry.cfg, leaves)
     if metrics is None:
         return
     if not metrics:
@@ -80,44 +125,26 @@ def _check_known(task: TaskSettings, key: str) -> None:
             f"{key}.task: {name!r} is a group without a mean; allowed: its tasks, one by one"
         )
     _one_of(task.metric, metrics, f"{key}.metric")
-    check_direction(task.metric, metrics[task.metric], f"{key}.metric")
-    if "group" not in config:
-        filters = [each["name"] for each in config.get("filter_list") or [{"name": "none"}]]
-        _one_of(task.filter, filters, f"{key}.filter")
+    declared = metrics[task.metric]
+    check_direction(task.metric, declared.higher_is_better, f"{key}.metric")
+    if declared.filters:
+        _one_of(task.filter, declared.filters, f"{key}.filter")
 
 
-def _declared(config: Mapping[str, Any]) -> dict[str, bool | None] | None:
-    """A task's metrics, and whether more of each is better where it says so.
-
-    None where only its code knows.
-    """
-    from lm_eval.api.registry import (  # type: ignore[import-untyped]
-        DEFAULT_METRIC_REGISTRY,
-        METRIC_REGISTRY,
-        is_higher_better,
-    )
-
-    if "group" in config:
-        means = config.get("aggregate_metric_list") or []
-        return {each["metric"]: None for each in ([means] if isinstance(means, dict) else means)}
-    if "class" in config or config.get("process_results") is not None:
-        return None
-    listed = config.get("metric_list")
-    if listed is None:
-        listed = [{"metric": m} for m in DEFAULT_METRIC_REGISTRY[config["output_type"]]]
-    if any(each["metric"] not in METRIC_REGISTRY for each in listed):
-        return None
-    return {
-        each["metric"]: each.get("higher_is_better", is_higher_better(each["metric"]))
-        for each in listed
-    }
+def _check_length(task: TaskSettings, written: bool, key: str) -> None:
+    if task.max_tokens is not None and not written:
+        raise UserError(
+            f"{key}.max_tokens: {task.max_tokens} for a task whose answers are not written, or to "
+            "a length of its own; allowed: null"
+        )
 
 
 def _check_chat(tokenizer: str) -> None:
     if tokenizer != BYTES:
-        from admire_pipeline.training.harness.model import load_tokenizer
+        from admire_pipeline.training.harness.model import find_turn_end, load_tokenizer
 
         if load_tokenizer(tokenizer).chat_template is not None:
+            find_turn_end(tokenizer)
             return
     raise UserError(
         f"evaluation.chat: corpus.tokenizer={tokenizer!r} has no chat template; allowed: false, or "

@@ -18,7 +18,7 @@ from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.harness.check import check_direction
 from admire_pipeline.training.harness.model import SharedLM
 from admire_pipeline.training.harness.quiet import quiet
-from admire_pipeline.training.harness.tasks import build_task
+from admire_pipeline.training.harness.tasks import build_task, dataset_states
 from admire_pipeline.training.objective import Metric
 from admire_pipeline.training.processes import agree
 from admire_pipeline.training.settings import TaskSettings
@@ -49,7 +49,8 @@ def run_task(name: str, task: TaskSettings, lm: SharedLM, chat: bool) -> tuple[M
         chat: Ask through the tokenizer's chat template.
 
     Returns:
-        The metric that counts, and the harness' whole results, JSON-able.
+        The metric that counts, and the harness' whole results with the state of each task's data
+        (`dataset_states`), JSON-able.
 
     Raises:
         UserError: If the data cannot be read, the task has no such metric, or the harness fails.
@@ -57,8 +58,8 @@ def run_task(name: str, task: TaskSettings, lm: SharedLM, chat: bool) -> tuple[M
     key = f"evaluation.tasks.{name}"
     # Its worker processes would be forked from this one, which may hold a GPU.
     os.environ.setdefault("DISABLE_MULTIPROC", "1")
+    built = build_task(name, task, key, lambda text: len(lm.tok_encode(text)))
     with quiet(), redirect_stdout(io.StringIO()):
-        built = build_task(name, task, key, lambda text: len(lm.tok_encode(text)))
         try:
             results = simple_evaluate(
                 model=lm,
@@ -66,6 +67,7 @@ def run_task(name: str, task: TaskSettings, lm: SharedLM, chat: bool) -> tuple[M
                 num_fewshot=task.few_shot,
                 batch_size=lm.batch_size,
                 limit=task.limit,
+                gen_kwargs=None if task.max_tokens is None else {"max_gen_toks": task.max_tokens},
                 bootstrap_iters=BOOTSTRAP,
                 apply_chat_template=chat,
                 log_samples=False,
@@ -78,6 +80,7 @@ def run_task(name: str, task: TaskSettings, lm: SharedLM, chat: bool) -> tuple[M
             ) from error
     # One process of each machine has results.
     kept = {key: value for key, value in (results or {}).items() if key in KEPT}
+    kept["datasets"] = dataset_states(built)
     kept = agree(json.loads(json.dumps(kept, default=str)))
     return read_metric(kept, name, task), kept
 
