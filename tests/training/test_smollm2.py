@@ -42,7 +42,7 @@ def test_the_up_weighted_domain_is_learned(smollm2: Path, tmp_path: Path) -> Non
     evaluation = evaluate_settings(tmp_path)
 
     def measure(model: Path) -> dict[str, float]:
-        metrics = evaluate_trial(model, corpus, LENGTH, evaluation, tmp_path / "cache")
+        metrics = evaluate_trial(model, corpus, LENGTH, evaluation, tmp_path / "cache").metrics
         assert all(math.isfinite(m.value) and math.isfinite(m.standard_error) for m in metrics)
         return {metric.name: metric.value for metric in metrics}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -52,13 +53,28 @@ class _Unit:
         return folder / f"{self.name}-{self.version[:16]}.json"
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured of a model.
+
+    Attributes:
+        metrics: Bits per byte on every validation domain, then each task's metric.
+        harness: The harness' whole results for each task.
+        seconds: That measuring took, whenever it was done; loading the model is left out.
+    """
+
+    metrics: list[Metric]
+    harness: dict[str, Any]
+    seconds: float
+
+
 def evaluate_trial(
     model_folder: Path,
     corpus: Corpus,
     sequence_length: int,
     evaluation: EvaluationSettings,
     cache: Path,
-) -> list[Metric]:
+) -> Evaluation:
     """Measure what was not measured before on the same model.
 
     Every process of a launch calls it alike and gets the same.
@@ -70,9 +86,6 @@ def evaluate_trial(
         evaluation: What is measured; paths as seen from here (`EvaluationSettings.located`).
         cache: Folder of the results of all models.
 
-    Returns:
-        Bits per byte on every validation domain, then each task's metric.
-
     Raises:
         UserError: If a task cannot be run; what is measured by then is kept.
     """
@@ -80,21 +93,23 @@ def evaluate_trial(
     folder = cache / agree(model_hash(model_folder) if is_main() else "")
     units = _units(corpus, sequence_length, evaluation)
     results = list(_evaluate(model_folder, folder, units))
-    return [Metric(**row) for result in results for row in result["metrics"]]
+    return Evaluation(
+        [Metric(**row) for result in results for row in result["metrics"]],
+        {name: r["harness"] for name, r in zip(evaluation.tasks, results[1:], strict=True)},
+        sum(result["seconds"] for result in results),
+    )
 
 
-def read_harness_results(
+def is_evaluated(
     model_folder: Path,
     corpus: Corpus,
     sequence_length: int,
     evaluation: EvaluationSettings,
     cache: Path,
-) -> dict[str, Any]:
-    """The harness' whole results for each task, of a model that `evaluate_trial` is done with."""
+) -> bool:
+    """Whether `evaluate_trial` would find everything measured."""
     folder = cache / model_hash(model_folder)
-    units = _units(corpus, sequence_length, evaluation)[1:]
-    results = [json.loads(unit.path(folder).read_text(encoding="utf-8")) for unit in units]
-    return {name: r["harness"] for name, r in zip(evaluation.tasks, results, strict=True)}
+    return all(unit.path(folder).exists() for unit in _units(corpus, sequence_length, evaluation))
 
 
 def model_hash(folder: Path) -> str:
@@ -127,8 +142,13 @@ def _evaluate(model_folder: Path, folder: Path, units: Sequence[_Unit]) -> Itera
             yield kept
             continue
         model = load_model(model_folder) if model is None else model
+        began = time.monotonic()
         metrics, harness = unit.measure(model)
-        result = {"metrics": [asdict(metric) for metric in metrics], "harness": harness}
+        result = {
+            "metrics": [asdict(metric) for metric in metrics],
+            "harness": harness,
+            "seconds": time.monotonic() - began,
+        }
         if is_main():
             write_atomically(unit.path(folder), json.dumps(result, indent=2))
         yield result

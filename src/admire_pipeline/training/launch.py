@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import IO, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import psutil
 
@@ -24,9 +24,11 @@ from admire_pipeline.process import name_process
 from admire_pipeline.training import worker
 from admire_pipeline.training.command import launch_command
 from admire_pipeline.training.corpus import Corpus
-from admire_pipeline.training.objective import Metric
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
 from admire_pipeline.training.weights import CHECKPOINTS, COMPLETE, MODEL, TRAINING_RUN
+
+if TYPE_CHECKING:
+    from admire_pipeline.training.evaluate import Evaluation
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +102,7 @@ def evaluate(  # noqa: PLR0913, PLR0917
     folder: Path,
     evaluation: EvaluationSettings,
     project: Path,
-) -> tuple[list[Metric], dict[str, Any]]:
+) -> Evaluation:
     """`evaluate_trial` on as many devices as the fidelity's `launch` says.
 
     Args:
@@ -111,21 +113,18 @@ def evaluate(  # noqa: PLR0913, PLR0917
         evaluation: What is measured.
         project: Where relative paths start, and results are kept.
 
-    Returns:
-        The metrics; lm-evaluation-harness' whole results for each task.
-
     Raises:
         UserError: If a task cannot be run, or see `train`.
         LaunchError: See `train`.
     """
     from admire_pipeline.training.evaluate import (  # transformers takes seconds
         evaluate_trial,
-        read_harness_results,
+        is_evaluated,
     )
 
     evaluation, cache = evaluation.located(project), project / EVALUATIONS
     what = (model, corpus, fidelity.training.sequence_length, evaluation, cache)
-    if not fidelity.launch.in_process:
+    if not fidelity.launch.in_process and not is_evaluated(*what):
         job = worker.Job(
             call="evaluate",
             fidelity=fidelity,
@@ -137,7 +136,7 @@ def evaluate(  # noqa: PLR0913, PLR0917
         )
         run_job(job, project, lambda *_: None)
     # After a launch nothing is left to measure: it is read.
-    return evaluate_trial(*what), read_harness_results(*what)
+    return evaluate_trial(*what)
 
 
 def run_job(job: worker.Job, project: Path, log: Callable[[Mapping[str, float], int], None]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -33,8 +32,7 @@ def evaluate_model(  # noqa: PLR0913, PLR0917
         One row for each metric; lm-evaluation-harness' whole results for each task.
     """
     check_recipe(trial, recipes)
-    began = time.monotonic()
-    metrics, harness = launch.evaluate(
+    measured = launch.evaluate(
         fidelities[trial.fidelity],
         trial_folder / training_run["model"],
         corpus,
@@ -42,9 +40,8 @@ def evaluate_model(  # noqa: PLR0913, PLR0917
         evaluation,
         project_folder,
     )
-    # The first whole evaluation counts: one that is repeated may find what it has kept.
-    log_metrics({"evaluation_seconds": time.monotonic() - began}, 0)
-    return [asdict(metric) for metric in metrics], harness
+    log_metrics({"evaluation_seconds": measured.seconds}, 0)
+    return [asdict(metric) for metric in measured.metrics], measured.harness
 
 
 def score_trial(
