@@ -172,6 +172,12 @@ CONFIG_FAULTS: list[tuple[str, str, Any, str]] = [
         {"weights": {"bits_per_byte.letters": -1}},
         r"objective\.weights: weight of bits_per_byte\.letters is -1",
     ),
+    (
+        "parameters.yml",
+        "evaluation.tasks.sums",
+        {"path": "x", "kind": "generation", "metric": "exact_match", "max_tokens": 64},
+        r"tasks\.sums\.max_tokens: 64 leaves no room .* 64 tokens .* fidelities\.nano takes; all",
+    ),
 ]
 
 # The same, found when the text is read.

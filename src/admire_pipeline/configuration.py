@@ -13,9 +13,14 @@ from admire_pipeline.pipelines.search import SearchSettings, build_space
 from admire_pipeline.tracking import CampaignSettings
 from admire_pipeline.training.corpus.settings import CorpusSettings
 from admire_pipeline.training.harness.check import check_names
-from admire_pipeline.training.models import check_model
+from admire_pipeline.training.models import check_model, known_config
 from admire_pipeline.training.objective import ObjectiveSettings, measured_metrics
-from admire_pipeline.training.settings import EvaluationSettings, Ladder, MixingSettings
+from admire_pipeline.training.settings import (
+    EvaluationSettings,
+    FidelitySettings,
+    Ladder,
+    MixingSettings,
+)
 from admire_pipeline.training.steps import check_launch
 from admire_pipeline.validation import validate_settings
 
@@ -71,6 +76,7 @@ def check_configuration(parameters: Any, corpus: Any, offline: bool = False) -> 
     for name, fidelity in config.fidelities.root.items():
         check_launch(fidelity, f"fidelities.{name}")
         check_model(fidelity, f"fidelities.{name}", offline)
+        _check_room(config.evaluation, fidelity, f"fidelities.{name}")
     return config
 
 
@@ -96,6 +102,18 @@ def _check_unit(config: Configuration) -> None:
             raise UserError(
                 f"fidelities.{name}.training.{fidelity.training.unit}: mixing.unit is {unit!r}; "
                 f"allowed: a budget of {unit}"
+            )
+
+
+def _check_room(evaluation: EvaluationSettings, fidelity: FidelitySettings, key: str) -> None:
+    lengths = {name: t.max_tokens for name, t in evaluation.tasks.items() if t.max_tokens}
+    model = known_config(fidelity, key) if lengths else None
+    room = getattr(model and model.get_text_config(), "max_position_embeddings", None)
+    for name, length in lengths.items():
+        if room is not None and length >= room:
+            raise UserError(
+                f"evaluation.tasks.{name}.max_tokens: {length} leaves no room for a question in "
+                f"the {room} tokens that the model of {key} takes; allowed: less than {room}"
             )
 
 

@@ -64,6 +64,23 @@ def test_answers_of_a_batch_end_each_for_itself(chat_model: tuple[Path, str]) ->
     assert ask(lm, ["1a", "1z"], until="c") == ["b", ""]
 
 
+def test_nothing_is_written_after_the_last_turn(
+    chat_model: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, tokenizer = chat_model
+    lm = wrap_model(load_model(folder), tokenizer, batch_size=2, chat=True)
+    generate, written = lm._model_generate, []
+
+    def noted(context: Any, **how: Any) -> Any:
+        tokens = generate(context, **how)
+        written.append(tokens.shape[1] - context.shape[1])
+        return tokens
+
+    monkeypatch.setattr(lm, "_model_generate", noted)
+    assert ask(lm, ["1a", "1z"], max_gen_toks=50) == ["bc", ""]
+    assert written == [3]
+
+
 def test_an_answer_that_is_no_turn_goes_on(chat_model: tuple[Path, str]) -> None:
     folder, tokenizer = chat_model
     lm = wrap_model(load_model(folder), tokenizer, batch_size=3)
