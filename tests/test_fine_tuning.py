@@ -68,6 +68,9 @@ def test_a_campaign_of_three_trials(
         assert min(losses) < 6
         assert run.data.metrics["score"] == pytest.approx(-sum(losses) / 2)
         assert "<|im_start|>assistant" in (folder / "text_samples.txt").read_text()
+        # The node saves its second dataset in no time: both count together.
+        seconds = run.data.metrics
+        assert seconds["seconds.evaluate_model"] > 0.9 * seconds["evaluation_seconds"]
 
 
 @pytest.mark.parametrize(

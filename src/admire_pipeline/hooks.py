@@ -40,6 +40,7 @@ class CampaignHooks:
         self._name = ""
         self._mark = 0.0
         self._seconds: dict[str, float] = {}
+        self._last = ("", 0.0)
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -145,12 +146,16 @@ class CampaignHooks:
             return
         seconds = time.monotonic() - self._mark
         self._mark += seconds
-        self._seconds[f"seconds.{node.name}"] = seconds
+        # A node may save several datasets, one after the other.
+        last, before = self._last
+        total = seconds + (before if last == node.name else 0.0)
+        self._last = (node.name, total)
+        self._seconds[f"seconds.{node.name}"] = total
         if (trial := self._store.at_work) is not None:
             self._name = trial.name
             self._store.log_metrics(self._seconds)
             self._seconds = {}
-        logger.info("%s: %s %.1f s", self._name, node.name, seconds)
+        logger.info("%s: %s %.1f s", self._name, node.name, total)
 
     @hook_impl
     def after_pipeline_run(self) -> None:

@@ -93,6 +93,7 @@ def train_trial(  # noqa: PLR0913
     def save(weights: dict[str, Tensor] | None) -> None:
         if processes.is_main():
             shutil.rmtree(aside, ignore_errors=True)
+            disable_progress_bar()  # the Trainer has switched it on again
             merge_adapters(model).save_pretrained(aside, state_dict=weights)
 
     run = train_model(model, dataset, training, checkpoints, seed, log, evaluate, save)
