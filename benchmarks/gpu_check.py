@@ -3,8 +3,8 @@
     python benchmarks/gpu_check.py [--trials 6] [--steps 60] [--rounds 2]
 
 Runs so many trials of `conf/gpu` (again: continues them), then compares each of its fidelities, and
-a model of Qwen2.5-0.5B's shape with random weights, with a bare PyTorch loop (`throughput.py`); where
-the package liger-kernel is installed, with its fused kernels too.
+a model of Qwen2.5-0.5B's shape with random weights, with a bare PyTorch loop (`throughput.py`);
+where the package liger-kernel is installed, with its fused kernels too.
 Aims: a ratio of 0.95, and 40 % MFU from 200 million parameters on.
 """
 
