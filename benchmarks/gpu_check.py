@@ -70,7 +70,8 @@ def main() -> None:
     qwen = FidelitySettings(cost=1.0, model=QWEN, training=training)
     measured = {**ladder.root, "Qwen2.5-0.5B": qwen}
     if find_spec("liger_kernel") is not None:
-        # Beside the same bare loop: a larger ratio than the line before says that it pays.
+        # More tokens/s in a trial than in the line before say that it pays. It comes last: Liger
+        # changes the model's classes, also for the bare loop after it.
         liger = training.model_copy(update={"liger": True, "compile": False})
         measured["same, Liger"] = qwen.model_copy(update={"training": liger})
     print()  # noqa: T201

@@ -29,11 +29,9 @@ from admire_pipeline.training.mixing import plan_mixture
 from admire_pipeline.training.models import build_model, training_flops
 from admire_pipeline.training.settings import FidelitySettings, Ladder, TrainingSettings
 from admire_pipeline.training.trainer import train_model
+from admire_pipeline.training.work import GPUS
 
 PROJECT = Path(__file__).resolve().parents[1]
-
-PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
-"""Dense bfloat16 FLOPs a second by a word of the GPU's name (NVIDIA's data sheets, SXM models)."""
 
 
 def main() -> None:
@@ -74,13 +72,13 @@ def compare(
 def utilisation(fidelity: FidelitySettings, corpus: Corpus, speed: float) -> str:
     """Model FLOPs utilisation at so many tokens/s, in percent; a dash where no peak is known."""
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    peak = next((PEAK_FLOPS[word] for word in re.split("[ -]", name) if word in PEAK_FLOPS), None)
-    if peak is None:
+    known = [GPUS[word] for word in re.split("[ -]", name.lower()) if word in GPUS]
+    if not known:
         return "-"
     length = fidelity.training.sequence_length
     with torch.device("meta"):
         model = build_model(fidelity.model, corpus, length, seed=0)
-    return f"{training_flops(model, 1, length) * speed / peak:.1%}"
+    return f"{training_flops(model, 1, length) * speed / known[0].flops:.1%}"
 
 
 def measure(fidelity: FidelitySettings, corpus: Corpus, steps: int, *, bare: bool) -> float:

@@ -119,12 +119,11 @@ def test_the_files_of_the_pile_are_told_apart() -> None:
     assert len(config.corpus.evaluated) == 13
 
 
-@pytest.mark.slow
-def test_tasks_are_those_of_the_harness() -> None:
-    from lm_eval.tasks import TaskManager
-
-    known = set(TaskManager().all_tasks)
-    assert {task.task for task in configuration("tulu").evaluation.tasks.values()} <= known
+def test_costs_of_tulu_are_the_published_minutes() -> None:
+    costs = {name: f.cost for name, f in configuration("tulu").fidelities.root.items()}
+    minutes = {"0.5B": 95.35, "3B": 258.87, "7B": 537.47}
+    expected = {name: value / minutes["7B"] for name, value in minutes.items()}
+    assert costs == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_checkpoint_that_is_away_is_one_line(

@@ -60,6 +60,7 @@ def plan(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
             [
                 "parameters +494,032,768 +3,085,938,688 +7,615,616,512",
                 "revision +060db6499f32 +3aab1f1954e9 +d14972939875",
+                "tokens +<= 3,847,548,928",
                 "sequences +<= 939,343",
                 "allenai/tulu-3-sft-mixture +b14afda60f1b +Hub cache +missing",
                 "task gsm8k +openai/gsm8k +not pinned +Hub cache +missing",
@@ -106,6 +107,22 @@ def test_what_is_missing_is_no_fault(project: Project) -> None:
     assert re.search(r"launch of small +conf/none\.yaml .*missing", result.output)
     assert re.search(r"numbers .*1 file, 0 MB +there", result.output)
     assert "missing 2 of 4" in result.output
+
+
+def test_the_token_of_the_credentials_is_seen(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.setenv(name, "")  # and taken back after the test
+    credentials = project.folder / "conf" / "local" / "credentials.yml"
+    credentials.write_text("huggingface: {token: hf_planted}\n")
+    result = project.kedro("admire", "plan")
+    assert re.search(r"token +set", result.output), result.output
+    assert "hf_planted" not in result.output
+    credentials.write_text("huggingface: {tokn: hf_planted}\n")
+    result = project.kedro("admire", "plan")
+    assert result.exit_code == 1
+    assert "credentials.huggingface: what stands there (not shown) is not a token" in result.output
 
 
 def test_what_a_step_has_built(project: Project) -> None:

@@ -141,7 +141,6 @@ def ui(port: int, env: str | None, verbose: bool) -> None:
 @admire.command()
 @click.option(
     "--gpu",
-    type=click.Choice(["h100", "h200", "a100"]),
     default="h100",
     show_default=True,
     help="What trials are to run on.",
@@ -164,6 +163,8 @@ def plan(gpu: str, example_tokens: int | None, env: str | None, verbose: bool) -
         from admire_pipeline.training.plan import make_plan
         from admire_pipeline.training.work import GPUS
 
+        if gpu not in GPUS:
+            raise UserError(f"--gpu: unknown {gpu!r}; {suggest(gpu, GPUS)}")
         project = find_kedro_project(Path.cwd())
         parameters, corpus = _read_config(project, env)
         config = check_configuration(parameters, corpus, offline=True)
@@ -340,14 +341,17 @@ def _console() -> Console:
 
 
 def _read_config(project: Path, env: str | None) -> tuple[Any, Any]:
-    """Parameters, and the catalog's entry of the corpus, without a session."""
+    """Parameters, and the catalog's entry of the corpus; the credentials' token is taken in."""
     from kedro.framework.project import settings
+
+    from admire_pipeline.hooks import take_in_token
 
     loader = settings.CONFIG_LOADER_CLASS(
         str(project / settings.CONF_SOURCE),
         env=env or os.environ.get("KEDRO_ENV"),
         **settings.CONFIG_LOADER_ARGS,
     )
+    take_in_token(loader)
     try:
         return loader["parameters"], loader["catalog"].get("corpus")
     except Exception as error:  # Kedro and OmegaConf raise whatever they meet

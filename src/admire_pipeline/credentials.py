@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -37,6 +38,13 @@ def export_token(credentials: Any) -> None:
         )
     if not any(os.environ.get(name) for name in VARIABLES):
         os.environ[VARIABLES[0]] = token
+
+
+def forget_login() -> None:
+    """Use no token that `hf auth login` has left on the machine: it would be shown unmasked."""
+    os.environ["HF_TOKEN_PATH"] = os.devnull
+    if (constants := sys.modules.get("huggingface_hub.constants")) is not None:
+        vars(constants)["HF_TOKEN_PATH"] = os.devnull
 
 
 def masked(text: str) -> str:

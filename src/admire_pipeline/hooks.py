@@ -51,7 +51,7 @@ class CampaignHooks:
         from admire_pipeline.training.command import check_config_file
 
         self._store = self._benchmarks = None
-        _take_in_token(context.config_loader)
+        take_in_token(context.config_loader)
         asked_for = set(pipelines_asked_for())
         if asked_for == {BENCHMARK}:
             try:
@@ -223,11 +223,12 @@ class CampaignHooks:
         return all(find_cause(error, kind) is None for kind in blameless)
 
 
-def _take_in_token(loader: Any) -> None:
+def take_in_token(loader: Any) -> None:
     """Mask the logs, and take the Hub's token from `conf/local` or the environment's folder."""
-    from admire_pipeline.credentials import export_token, mask_logs
+    from admire_pipeline.credentials import export_token, forget_login, mask_logs
 
     mask_logs()
+    forget_login()
     # Kedro itself reads `conf/local`, the one folder that git ignores, only without `--env`.
     local = type(loader)(loader.conf_source, env="local", base_env=loader.base_env)
     export_token(_read_credentials(local) | _read_credentials(loader))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,14 @@ def test_a_model_of_the_hub(hub: Path, revision: str | None) -> None:
     download(hub, "models--team--model", "config.json")
     need = need_model("small", model)
     assert need is not None and not need.found  # no weights
-    download(hub, "models--team--model", "model-00001-of-00002.safetensors")
+    parts = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    for file in ("model.safetensors.index.json", parts[0]):
+        download(hub, "models--team--model", file)
+    index = hub / "models--team--model" / "snapshots" / COMMIT / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": parts[0], "b": parts[1]}}))
+    need = need_model("small", model)
+    assert need is not None and not need.found  # the download broke off
+    download(hub, "models--team--model", parts[1])
     need = need_model("small", model)
     assert need is not None and need.found is (revision != "other")
 

@@ -80,6 +80,7 @@ def _estimates(
         total = Text(f"{memory.total / GIB:,.1f} > {plan.gpu.memory / GIB:,.0f}", "red")
     return {
         "parameters": f"{shape.parameters:,}{trained}",
+        "tokens": f"{most}{work.tokens:,}",
         "sequences": f"{most}{work.sequences:,}",
         "optimizer steps": f"{most}{work.steps:,}",
         "FLOPs": f"{most}{work.flops:.1e}",

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from admire_pipeline.training.cached import find_snapshot
+from admire_pipeline.training.cached import find_folder, find_snapshot
 from admire_pipeline.training.corpus import CorpusSettings, is_built
 from admire_pipeline.training.corpus.files import find_files
 from admire_pipeline.training.corpus.settings import DomainSettings
 from admire_pipeline.training.corpus.tokenizer import BYTES, split_revision
 from admire_pipeline.training.settings import ModelSettings
 
-MODEL_FILES = ("model.safetensors*", "model-*.safetensors")
+WEIGHTS = "model.safetensors"
+"""Of a checkpoint; of a large one an index by that name says in which files they are."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.*")
 DATA_FILES = ("*",)
 
@@ -42,7 +44,18 @@ def need_model(name: str, settings: ModelSettings) -> Need | None:
     """The checkpoint of a fidelity; None where the model starts from its config."""
     if settings.checkpoint is None:
         return None
-    return look_up(name, settings.checkpoint, settings.revision, "model", MODEL_FILES, Path())
+    need = look_up(name, settings.checkpoint, settings.revision, "model", ("*",), Path())
+    folder = find_folder(settings.checkpoint, settings.revision)
+    return replace(need, found=folder is not None and _has_weights(folder))
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether all weights are there: a download may have broken off."""
+    index = folder / f"{WEIGHTS}.index.json"
+    if not index.is_file():
+        return (folder / WEIGHTS).is_file()
+    parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    return all((folder / part).is_file() for part in parts)
 
 
 def need_tokenizer(settings: CorpusSettings, root: Path) -> Need | None:

@@ -35,6 +35,8 @@ GPUS = {
     "h100": Gpu("H100 SXM", 989e12, 80e9),
     "h200": Gpu("H200 SXM", 989e12, 141e9),
     "a100": Gpu("A100 80GB SXM", 312e12, 80e9),
+    "l40s": Gpu("L40S", 362e12, 48e9),
+    "l4": Gpu("L4", 121e12, 24e9),
 }
 """By name; peaks without sparsity and memory of NVIDIA's data sheets."""
 

@@ -34,6 +34,7 @@ def check(task: dict[str, Any], chat: bool = False, tokenizer: str = "byt5") -> 
         ({"task": "ai2_arc", "metric": "acc"}, r"\.task: 'ai2_arc' is a name of several tasks"),
         ({"task": "AraDiCE", "metric": "acc"}, r"\.task: 'AraDiCE' is a group without a mean"),
         ({"task": "humaneval", "metric": "acc"}, r"\.task: 'humaneval' runs code"),
+        ({"task": "polemo2_in", "metric": "f1"}, r"\.task: 'polemo2_in' measures by code"),
         ({"task": "mmlu", "metric": "acc_norm"}, r"\.metric: 'acc_norm' is not allowed; .*acc$"),
         (
             {"task": "truthfulqa_mc1", "metric": "acc", "few_shot": 1},

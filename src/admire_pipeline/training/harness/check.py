@@ -110,6 +110,12 @@ def _check_known(task: TaskSettings, key: str) -> None:
         raise UserError(
             f"{key}.task: {name!r} runs code that the model writes; allowed: a task that does not"
         )
+    measured = [metric for leaf in leaves for metric in leaf.get("metric_list") or ()]
+    if any(metric.get("hf_evaluate") for metric in measured):
+        raise UserError(
+            f"{key}.task: {name!r} measures by code that is fetched from the Hub, which is never "
+            "run; allowed: another task"
+        )
     for leaf in leaves if task.few_shot else ():
         if not takes_examples(leaf):
             raise UserError(

@@ -16,6 +16,7 @@ from lm_eval.tasks import TaskManager  # type: ignore[import-untyped]
 from admire_pipeline.errors import UserError, suggest
 from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.harness.check import check_direction
+from admire_pipeline.training.harness.guard import no_hub_code
 from admire_pipeline.training.harness.model import SharedLM
 from admire_pipeline.training.harness.quiet import quiet
 from admire_pipeline.training.harness.tasks import build_task, dataset_states
@@ -24,7 +25,8 @@ from admire_pipeline.training.processes import agree
 from admire_pipeline.training.settings import TaskSettings
 
 BOOTSTRAP = 1000
-"""Resamples behind the standard error of a metric that is no mean (f1, bleu)."""
+"""Resamples behind the standard error of a metric that is no mean, as f1; the harness takes 100 at
+most of those that are slow, as bleu."""
 
 KEPT = (
     "results",
@@ -59,7 +61,7 @@ def run_task(name: str, task: TaskSettings, lm: SharedLM, chat: bool) -> tuple[M
     # Its worker processes would be forked from this one, which may hold a GPU.
     os.environ.setdefault("DISABLE_MULTIPROC", "1")
     built = build_task(name, task, key, lambda text: len(lm.tok_encode(text)))
-    with quiet(), redirect_stdout(io.StringIO()):
+    with quiet(), redirect_stdout(io.StringIO()), no_hub_code(key):
         try:
             results = simple_evaluate(
                 model=lm,

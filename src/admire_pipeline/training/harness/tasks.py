@@ -18,6 +18,7 @@ from lm_eval.tasks import TaskManager  # type: ignore[import-untyped]
 
 from admire_pipeline.errors import UserError, suggest
 from admire_pipeline.training.corpus.errors import WHO_ASKS, one_line
+from admire_pipeline.training.harness.guard import no_hub_code
 from admire_pipeline.training.harness.missing import missing_package
 from admire_pipeline.training.harness.questions import read_questions
 from admire_pipeline.training.harness.quiet import quiet
@@ -50,10 +51,10 @@ def build_task(
         count_tokens: Length of a text for the model.
 
     Raises:
-        UserError: If a package or the data is missing, the few-shot examples are too few, or a task
-            in code does not measure the metric.
+        UserError: If a package or the data is missing, the few-shot examples are too few, a task in
+            code does not measure the metric, or one would run code of the Hub.
     """
-    with quiet(), redirect_stdout(io.StringIO()):
+    with quiet(), redirect_stdout(io.StringIO()), no_hub_code(key):
         if task.path is not None:
             return _own_task(name, task, key, count_tokens)
         return _known_task(task, key)
