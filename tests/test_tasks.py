@@ -96,6 +96,12 @@ def test_what_is_wrong_with_a_task_is_told_before_a_trial(asked: Project) -> Non
     one_line(asked, r"evaluation\.tasks\.exam\.metric: 'pass@1' is not allowed; allowed: letters")
 
 
+def test_answers_that_leave_no_room_are_told_before_a_trial(asked: Project) -> None:
+    rows = [{"question": f"{i}=", "answer": f"{i}" * 100} for i in range(4)]
+    write(Path("data/01_raw/sums.jsonl"), rows)
+    one_line(asked, r"evaluation\.tasks\.sums: its answers may have 109 tokens, .* in the 64 that")
+
+
 def test_names_are_checked_before_the_corpus_is_built(asked: Project) -> None:
     asked.set("catalog.yml", "corpus.domains.letters.path", "data/01_raw/nowhere.txt")
     asked.set("parameters.yml", "objective.weights", None)
@@ -155,16 +161,31 @@ def test_other_questions_are_another_recipe(asked: Project) -> None:
     assert run.info.status == "FINISHED"
 
 
-def test_a_failed_evaluation_leaves_the_trial_open(asked: Project) -> None:
-    """Longer answers than the model can write; what was measured before them is kept."""
-    asked.set("parameters.yml", "evaluation.tasks.sums.few_shot", 0)
-    write(Path("data/01_raw/sums.jsonl"), [{"question": "?", "answer": "x" * 200}])
+def test_a_failed_evaluation_leaves_the_trial_open(
+    asked: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The harness' fault alone is faked; what was measured before it is kept."""
+    from lm_eval import simple_evaluate
+
+    def fail_once(**arguments: object) -> object:
+        if [task.config.task for task in arguments["tasks"]] == ["sums"]:  # type: ignore[attr-defined]
+            monkeypatch.undo()
+            monkeypatch.chdir(asked.folder)
+            raise RuntimeError("the GPU fell off the bus")
+        return simple_evaluate(**arguments)
+
+    monkeypatch.setattr("admire_pipeline.training.harness.run.simple_evaluate", fail_once)
     result = asked.kedro("run", "--pipelines=admire_step")
     assert result.exit_code == 1
     assert re.search(r"Error: evaluation\.tasks\.sums: lm-evaluation-harness failed", result.output)
     (run,) = asked.runs()
     assert run.info.status == "KILLED" and run.data.tags["admire.resumable"] == "true"
-    assert set(measured()) == {"task-exam", "validation"}
+    before = measured()
+    assert set(before) == {"task-exam", "validation"}
+    assert asked.kedro("run", "--pipelines=admire_step").exit_code == 0
+    assert {name: measured()[name] for name in before} == before
+    (run,) = asked.runs()
+    assert run.info.status == "FINISHED"
 
 
 @pytest.mark.slow

@@ -13,9 +13,18 @@ from admire_pipeline.training.settings import FidelitySettings, LaunchSettings
 ROOT = Path(__file__).resolve().parents[2]
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "conf/none.yaml": (None, "x.launch.config: conf/none.yaml cannot be read (FileNotFoundError)"),
-    "bytes.yaml": (b"\xff", "x.launch.config: bytes.yaml cannot be read (UnicodeDecodeError)"),
-    "list.yaml": (b"[1, 2]", "x.launch.config: list.yaml is no mapping"),
+    "conf/none.yaml": (None, "x.launch.config: conf/none.yaml cannot be used ([Errno 2] No such"),
+    "bytes.yaml": (b"\xff", "x.launch.config: bytes.yaml cannot be used ('utf-8' codec"),
+    "list.yaml": (b"[1, 2]", "x.launch.config: list.yaml cannot be used ("),
+    "other.yaml": (
+        b"distributed_type: MULTI_GPU\nbogus: 3",
+        "x.launch.config: other.yaml cannot be used (",
+    ),
+    "small.yaml": (b"distributed_type: fsdp", "x.launch.config: small.yaml cannot be used ("),
+    "many.yaml": (
+        b"distributed_type: MULTI_GPU\nnum_machines: null",
+        "x.launch.config: many.yaml cannot be used (num_machines is None",
+    ),
     "fsdp.yaml": (b"distributed_type: FSDP", "x.launch.config: fsdp.yaml spreads the model (FSDP)"),
 }
 
@@ -87,12 +96,12 @@ def test_more_processes_than_gpus_are_refused(
     check_config_file(fidelity(4), tmp_path, "x", elsewhere=True)
     with pytest.raises(UserError, match=r"^x\.launch\.processes: 4, but this machine has 2 GPUs"):
         check_config_file(fidelity(4), tmp_path, "x")
-    (tmp_path / "two.yaml").write_text("num_machines: 2")
+    (tmp_path / "two.yaml").write_text("distributed_type: MULTI_GPU\nnum_machines: 2")
     check_config_file(fidelity(4, "two.yaml"), tmp_path, "x")
 
 
 def test_trials_that_share_a_machine_take_a_free_port_each(tmp_path: Path) -> None:
     assert "--main_process_port" in launch_command(LaunchSettings(processes=2), tmp_path)
-    (tmp_path / "two.yaml").write_text("num_machines: 2")
+    (tmp_path / "two.yaml").write_text("distributed_type: MULTI_GPU\nnum_machines: 2")
     two = LaunchSettings(processes=2, config="two.yaml")
     assert "--main_process_port" not in launch_command(two, tmp_path)

@@ -129,6 +129,32 @@ def interrupt(metrics: Mapping[str, float], step: int) -> None:
         raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("gets_on", [True, False])
+def test_a_crash_of_this_process_is_held_against_a_trial_that_did_not_get_on(
+    fidelity: FidelitySettings,
+    corpus: Corpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    gets_on: bool,
+) -> None:
+    """The crash alone is faked."""
+
+    def crash(*_: object) -> None:
+        if gets_on:
+            folder = tmp_path / "checkpoints" / "checkpoint-5"
+            folder.mkdir(parents=True)
+            (folder / "complete").write_text("{}")
+        raise RuntimeError("CUDA error: an illegal memory access")
+
+    monkeypatch.setattr(run, "train_trial", crash)
+    job = make_job("train", fidelity, corpus, tmp_path)
+    what = (fidelity, job.arguments["mixing_plan"], corpus, tmp_path, 0, job.evaluation)
+    with pytest.raises(Exception, match="illegal memory access") as failed:
+        launch.train(*what, Points().log, ROOT)
+    assert isinstance(failed.value, UserError) is gets_on
+    assert CampaignHooks._is_to_blame(failed.value) is not gets_on
+
+
 @pytest.mark.slow
 def test_one_process_finishes_what_two_began(
     fidelity: FidelitySettings, corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -206,6 +206,22 @@ def test_checkpoint_of_another_recipe_is_left_and_refused(
     assert min(recorder.losses()) >= 19
 
 
+@pytest.mark.parametrize("mark", ["", '{"recipe": "0", "seconds": 1.0}', "[]"])
+def test_checkpoint_that_cannot_be_told_is_left_and_refused(
+    corpus: Corpus,
+    model_settings: ModelSettings,
+    recipe: TrainingSettings,
+    tmp_path: Path,
+    mark: str,
+) -> None:
+    (tmp_path / "checkpoint-old.bak").mkdir()
+    (tmp_path / "checkpoint-5").mkdir()
+    (tmp_path / "checkpoint-5" / "complete").write_text(mark)
+    with pytest.raises(UserError, match=r"checkpoint-5: what it is of cannot be read"):
+        train(corpus, model_settings, recipe, tmp_path, Recorder())
+    assert (tmp_path / "checkpoint-5").is_dir()
+
+
 def test_gradient_accumulation_is_one_larger_batch(
     corpus: Corpus, model_settings: ModelSettings, recipe: TrainingSettings, tmp_path: Path
 ) -> None:

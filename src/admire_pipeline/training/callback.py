@@ -17,6 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from admire_pipeline.disk import sync, write_atomically
 from admire_pipeline.errors import TrialError, UserError
 from admire_pipeline.training import processes
+from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.settings import TrainingSettings
 from admire_pipeline.training.weights import COMPLETE
 
@@ -46,7 +47,7 @@ def latest_checkpoint(folder: Path, ours: Mark) -> Path | None:
         UserError: If it is of another training or lies otherwise: it was paid for, and is left.
     """
     complete = []
-    for path in folder.glob("checkpoint-*"):
+    for path in folder.glob("checkpoint-[0-9]*"):
         if (path / COMPLETE).exists():
             complete.append(path)
         else:
@@ -69,8 +70,18 @@ def latest_checkpoint(folder: Path, ours: Mark) -> Path | None:
 
 
 def read_mark(checkpoint: Path) -> Mark:
-    """What a complete checkpoint is of."""
-    return Mark(**json.loads((checkpoint / COMPLETE).read_text()))
+    """What a complete checkpoint is of.
+
+    Raises:
+        UserError: If that cannot be read.
+    """
+    try:
+        return Mark(**json.loads((checkpoint / COMPLETE).read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{checkpoint}: what it is of cannot be read ({one_line(error)}); allowed: a "
+            "checkpoint of this version, or delete it"
+        ) from error
 
 
 class TrialCallback(TrainerCallback):

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from admire_pipeline.errors import UserError
+from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.settings import FidelitySettings, LaunchSettings
 
 SPREAD = ("FSDP", "DEEPSPEED")
@@ -98,15 +99,21 @@ def read_config(launch: LaunchSettings, project: Path, key: str) -> dict[str, An
     """
     if launch.config is None:
         return {}
+    from accelerate.commands.config.config_args import (  # type: ignore[import-untyped]
+        load_config_from_file,
+    )
+
+    path = project / launch.config
     try:
-        config = yaml.safe_load((project / launch.config).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        load_config_from_file(str(path))
+        machines = config.get("num_machines", 1)
+        if not isinstance(machines, int) or machines < 1:
+            raise ValueError(f"num_machines is {machines!r}, and no number from 1 on")
+    except Exception as error:  # accelerate raises whatever it meets in a file that is not its own
+        reason = one_line(error) or type(error).__name__
         raise UserError(
-            f"{key}.config: {launch.config} cannot be read ({type(error).__name__}); allowed: a "
-            "config file of accelerate, relative to the project"
+            f"{key}.config: {launch.config} cannot be used ({reason}); allowed: a config file of "
+            "accelerate, relative to the project"
         ) from error
-    if not isinstance(config, dict):
-        raise UserError(
-            f"{key}.config: {launch.config} is no mapping; allowed: a config file of accelerate"
-        )
-    return config
+    return dict(config)

@@ -24,6 +24,7 @@ from admire_pipeline.process import name_process
 from admire_pipeline.training import worker
 from admire_pipeline.training.command import launch_command
 from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
 from admire_pipeline.training.weights import CHECKPOINTS, COMPLETE, MODEL, TRAINING_RUN
 
@@ -82,7 +83,15 @@ def train(  # noqa: PLR0913
     if fidelity.launch.in_process or (folder / MODEL / TRAINING_RUN).exists():
         from admire_pipeline.training.run import train_trial
 
-        return train_trial(fidelity, mixing_plan, corpus, folder, seed, evaluation, log)
+        before = _newest_checkpoint(folder)
+        try:
+            return train_trial(fidelity, mixing_plan, corpus, folder, seed, evaluation, log)
+        except (UserError, OSError):
+            raise
+        except Exception as error:
+            if _newest_checkpoint(folder) > before:
+                raise UserError(_got_on("training", one_line(error))) from error
+            raise
     job = worker.Job(
         call="train",
         fidelity=fidelity,
@@ -166,6 +175,15 @@ def run_job(job: worker.Job, project: Path, log: Callable[[Mapping[str, float], 
     result = json.loads((folder / worker.RESULT).read_text(encoding="utf-8"))
     shutil.rmtree(folder)
     return result
+
+
+def _got_on(what: str, reason: str) -> str:
+    # A machine may fail a training that ran well for hours. One that comes back to the same place
+    # without getting on is to blame.
+    return (
+        f"{what}: it failed, but after a new checkpoint ({reason}); the same command goes on from "
+        "there"
+    )
 
 
 def _newest_checkpoint(folder: Path) -> float:
@@ -265,11 +283,7 @@ class _Curves:
 
 
 def _raise_failure(folder: Path, codes: list[int], last: Iterable[str], got_on: bool) -> NoReturn:
-    """Raise what a process left word of; else tell from the exit codes and the last lines.
-
-    A machine may fail a training that ran well for hours: once it has written a checkpoint, a crash
-    is not held against the trial. One that comes back to the same place fails it.
-    """
+    """Raise what a process left word of; else tell from the exit codes and the last lines."""
     words = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(worker.ERRORS)]
     # The first is the cause: processes that wait for one that failed then fail too.
     word = min(words, key=lambda word: word["time"], default={"kind": ""})
@@ -290,8 +304,5 @@ def _raise_failure(folder: Path, codes: list[int], last: Iterable[str], got_on: 
         what, rest = word["message"], word["traceback"]
     if got_on:
         logger.error("%s", rest)
-        raise UserError(
-            f"launch: it failed, but after a new checkpoint ({what}); the same command goes on "
-            "from there"
-        )
+        raise UserError(_got_on("launch", what))
     raise (kind or LaunchError)(f"launch: {what}\n{rest}")

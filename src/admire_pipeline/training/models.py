@@ -10,7 +10,12 @@ from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.device import has_bf16
 from admire_pipeline.training.lora import add_adapters, check_adapters
 from admire_pipeline.training.pretrained import cached_config, check_tokenizer, checkpoint_config
-from admire_pipeline.training.settings import FidelitySettings, ModelSettings, TrainingSettings
+from admire_pipeline.training.settings import (
+    FidelitySettings,
+    Ladder,
+    ModelSettings,
+    TrainingSettings,
+)
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -87,6 +92,19 @@ def known_config(fidelity: FidelitySettings, key: str) -> PretrainedConfig | Non
     if config is None and model.shape is not None:
         config = _checked_config(model.shape, length, f"{key}.model.shape")
     return config
+
+
+def shortest_context(fidelities: Ladder) -> int | None:
+    """Tokens that all models take; None where none of them tells."""
+    configs = [
+        known_config(fidelity, f"fidelities.{name}") for name, fidelity in fidelities.root.items()
+    ]
+    lengths = [
+        getattr(config.get_text_config(), "max_position_embeddings", None)
+        for config in configs
+        if config is not None
+    ]
+    return min((length for length in lengths if length is not None), default=None)
 
 
 def check_vocabulary(fidelity: FidelitySettings, corpus: Corpus, key: str) -> None:

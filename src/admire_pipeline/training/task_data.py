@@ -27,7 +27,8 @@ def need_tasks(evaluation: EvaluationSettings, root: Path) -> list[Need]:
     for name, task in evaluation.tasks.items():
         what = f"task {name}"
         if task.path is not None:
-            needs.append(Need(what, task.path, "", task.path, (root / task.path).is_file()))
+            path = root / Path(task.path).expanduser()
+            needs.append(Need(what, task.path, "", task.path, path.is_file()))
             continue
         from admire_pipeline.training.harness.tasks import known_tasks
 
@@ -54,8 +55,11 @@ def _datasets(config: Mapping[str, Any], index: Mapping[str, Any]) -> Iterator[s
 def _need_dataset(what: str, name: str) -> Need:
     """A dataset of the Hub as it was downloaded, or as `datasets` has prepared it."""
     import datasets
+    from datasets.naming import camelcase_to_snakecase
 
-    prepared = Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")
+    *owner, last = name.split("/")
+    folder = "___".join([*owner, camelcase_to_snakecase(last)])
+    prepared = Path(datasets.config.HF_DATASETS_CACHE) / folder
     if prepared.is_dir():
         return Need(what, name, None, "cache of datasets", True)
     return look_up(what, name, None, "dataset", DATA_FILES, Path())

@@ -64,6 +64,21 @@ def test_answers_of_a_batch_end_each_for_itself(chat_model: tuple[Path, str]) ->
     assert ask(lm, ["1a", "1z"], until="c") == ["b", ""]
 
 
+def test_an_end_of_ordinary_and_special_tokens_cuts_at_the_special_one(
+    chat_model: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder, tokenizer = chat_model
+    known = AutoTokenizer.from_pretrained(tokenizer)
+    known.chat_template = (
+        "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }} #<|im_end|>\n{% endfor %}"
+    )
+    known.save_pretrained(tmp_path)
+    lm = wrap_model(load_model(folder), str(tmp_path), batch_size=1, chat=True)
+    assert lm._turn_end == "#<|im_end|>"
+    assert lm.tok_decode(known.encode("a # b")) == "a # b"
+    assert lm.tok_decode(known.encode("a # b #<|im_end|>c")) == "a # b #"
+
+
 def test_nothing_is_written_after_the_last_turn(
     chat_model: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

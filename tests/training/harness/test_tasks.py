@@ -80,7 +80,7 @@ def asks(name: str, few_shot: int) -> None:
     """Checked as before a trial."""
     task = {"task": name, "metric": "acc", "few_shot": few_shot}
     check_names(settings({"mine": task}))
-    check_data(settings({"mine": task}))
+    check_data(settings({"mine": task}), "byt5", None)
 
 
 EXAMPLES = [choice(f"example {i}?") for i in range(3)]
@@ -121,10 +121,10 @@ def test_what_a_task_in_code_does_not_measure(index: Path) -> None:
         evaluation = settings({"mine": {"task": "coded", "metric": metric}})
         check_names(evaluation)
         if fault is None:
-            check_data(evaluation)
+            check_data(evaluation, "byt5", None)
             continue
         with pytest.raises(UserError, match=fault):
-            check_data(evaluation)
+            check_data(evaluation, "byt5", None)
 
 
 def test_a_package_that_is_missing(index: Path) -> None:
@@ -141,9 +141,11 @@ def test_a_package_that_is_missing(index: Path) -> None:
 def test_a_task_is_built_once(index: Path) -> None:
     asks("one", 1)
     (index / "one.yaml").unlink()
-    check_data(settings({"mine": {"task": "one", "metric": "acc", "few_shot": 1}}))
+    check_data(settings({"mine": {"task": "one", "metric": "acc", "few_shot": 1}}), "byt5", None)
     with pytest.raises(UserError, match=r"mine\.task: the data of 'one' cannot be read"):
-        check_data(settings({"mine": {"task": "one", "metric": "acc", "few_shot": 2}}))
+        check_data(
+            settings({"mine": {"task": "one", "metric": "acc", "few_shot": 2}}), "byt5", None
+        )
 
 
 CODE = """

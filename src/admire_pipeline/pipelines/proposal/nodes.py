@@ -22,6 +22,7 @@ from admire_pipeline.pipelines.warm_start import add_warm_start
 from admire_pipeline.tracking import CampaignSettings, Trial, TrialDraft
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.harness.check import check_data
+from admire_pipeline.training.models import shortest_context
 from admire_pipeline.training.objective import ObjectiveSettings
 from admire_pipeline.training.provenance import provenance
 from admire_pipeline.training.requirements import check_requirements
@@ -66,7 +67,8 @@ def propose_trial(  # noqa: PLR0913, PLR0917
             f"campaign {campaign.name!r}: its budget is spent ({paid:.2f} of "
             f"{campaign.budget:.2f}); raise campaign.budget to go on"
         )
-    check_data(evaluation)
+    room = shortest_context(fidelities)
+    check_data(evaluation.located(project_folder), corpus.settings.tokenizer, room)
     space = with_costs(space, current_costs(campaign, fidelities, trials))
     known = add_warm_start(warm_start, table)
     proposal = propose(space, known, search.build_policy(), campaign.seed)

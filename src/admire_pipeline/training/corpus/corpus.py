@@ -157,14 +157,13 @@ class Corpus:
         begins, ends = offsets[:-1] + 1, np.minimum(offsets[1:], offsets[:-1] + length)
         usable = ends > begins
         usable[self._left_out[domain]] = False
-        mask = self.train_mask(domain)
-        if mask is not None:
-            # `reduceat` looks between any two places, after the last one at all that is left.
-            places = np.stack([begins, np.maximum(ends, begins + 1)], axis=1).ravel()
-            places = places[:-1] if places[-1] >= len(mask) else places
-            learned = np.maximum.reduceat(mask, np.minimum(places, len(mask) - 1))[::2]
-            usable &= learned.astype(bool)
-        return np.flatnonzero(usable)
+        mask, rows = self.train_mask(domain), np.flatnonzero(usable)
+        if mask is None or not len(rows):
+            return rows
+        # `reduceat` looks between any two places, after the last one at all that is left.
+        places = np.stack([begins[rows], ends[rows]], axis=1).ravel()
+        places = places[:-1] if places[-1] == len(mask) else places
+        return rows[np.maximum.reduceat(mask, places)[::2].astype(bool)]
 
     @cached_property
     def _left_out(self) -> dict[str, np.ndarray]:

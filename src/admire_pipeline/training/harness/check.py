@@ -59,25 +59,39 @@ def check_questions(evaluation: EvaluationSettings, tokenizer: str) -> None:
         _check_chat(tokenizer)
 
 
-def check_data(evaluation: EvaluationSettings) -> None:
-    """Build each of the harness' tasks as an evaluation will, once in a process.
+def check_data(evaluation: EvaluationSettings, tokenizer: str, room: int | None) -> None:
+    """Build each task as an evaluation will, once in a process.
 
     What is fetched stays in the cache of `datasets`.
 
+    Args:
+        evaluation: Its tasks, with paths as seen from here.
+        tokenizer: The corpus'.
+        room: Tokens that the models take, the shortest of them; None: as many as there are.
+
     Raises:
-        UserError: If a task's packages or data are missing, or its examples are too few.
+        UserError: If a task's packages or data are missing, its examples are too few, or its
+            answers leave a model no room for a question.
     """
     for name, task in evaluation.tasks.items():
-        if task.path is None:
-            _try_task(name, task)
+        _try_task(name, task, tokenizer, room)
 
 
 @cache
-def _try_task(name: str, task: TaskSettings) -> None:
-    from admire_pipeline.training.harness.tasks import build_task
+def _try_task(name: str, task: TaskSettings, tokenizer: str, room: int | None) -> None:
+    from admire_pipeline.training.harness.model import load_tokenizer
+    from admire_pipeline.training.harness.tasks import build_task, longest_answer
 
-    logger.info("evaluation.tasks.%s: looking for its data", name)
-    build_task(name, task, f"evaluation.tasks.{name}", len)
+    key = f"evaluation.tasks.{name}"
+    logger.info("%s: looking for its data", key)
+    known = load_tokenizer(tokenizer)
+    built = build_task(name, task, key, lambda text: len(known.encode(text)))
+    longest = task.max_tokens or longest_answer(built)
+    if room is not None and longest >= room:
+        raise UserError(
+            f"{key}: its answers may have {longest} tokens, which leaves no room for a question in "
+            f"the {room} that a model takes; allowed: max_tokens below that, or another task"
+        )
 
 
 def check_direction(metric: str, higher_is_better: bool | None, key: str) -> None:

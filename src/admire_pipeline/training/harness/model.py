@@ -40,8 +40,8 @@ class SharedLM(HFLM):
         self._last_tokens = {self.eot_token_id}
         if turn_end:
             end = self.tokenizer.encode(turn_end, add_special_tokens=False)
-            if self.tokenizer.decode(end, skip_special_tokens=True) != turn_end:
-                self._last_tokens.add(end[0])
+            # Ordinary ones may stand in an answer, too: of these, the harness finds the text.
+            self._last_tokens |= {t for t in end if not self.tokenizer.decode([t], True)}
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[Any]:
         """See `HFLM`."""

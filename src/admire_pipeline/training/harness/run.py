@@ -61,6 +61,7 @@ def run_task(name: str, task: TaskSettings, lm: SharedLM, chat: bool) -> tuple[M
     # Its worker processes would be forked from this one, which may hold a GPU.
     os.environ.setdefault("DISABLE_MULTIPROC", "1")
     built = build_task(name, task, key, lambda text: len(lm.tok_encode(text)))
+    states = dataset_states(built)
     with quiet(), redirect_stdout(io.StringIO()), no_hub_code(key):
         try:
             results = simple_evaluate(
@@ -82,7 +83,7 @@ def run_task(name: str, task: TaskSettings, lm: SharedLM, chat: bool) -> tuple[M
             ) from error
     # One process of each machine has results.
     kept = {key: value for key, value in (results or {}).items() if key in KEPT}
-    kept["datasets"] = dataset_states(built)
+    kept["datasets"] = states
     kept = agree(json.loads(json.dumps(kept, default=str)))
     return read_metric(kept, name, task), kept
 

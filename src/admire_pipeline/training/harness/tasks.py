@@ -30,6 +30,9 @@ SPLIT = "questions"
 ROOM = 8
 """Tokens that a model may write beyond the longest answer, so that a longer one tells."""
 
+DEFAULT_LENGTH = 256
+"""Tokens of an answer where a task says nothing (`HFLM.max_gen_toks`)."""
+
 COMMIT = re.compile("[0-9a-f]{40}")
 
 
@@ -73,10 +76,21 @@ def dataset_states(built: Task | Group) -> dict[str, dict[str, str]]:
     """
     states = {}
     for task in built.get_all_tasks() if isinstance(built, Group) else [built]:
-        if task.DATASET_PATH:
-            splits = task.dataset.values() if isinstance(task.dataset, dict) else [task.dataset]
-            states[task.task_name] = {"path": task.DATASET_PATH, **_state(next(iter(splits)))}
+        if not task.DATASET_PATH:
+            continue
+        splits = task.dataset.values() if isinstance(task.dataset, dict) else [task.dataset]
+        split = next(iter(splits), None)
+        known = _state(split) if isinstance(split, Dataset) else {}
+        states[task.task_name] = {"path": task.DATASET_PATH, **known}
     return states
+
+
+def longest_answer(built: Task | Group) -> int:
+    """Tokens that a model may write at most; 0 where it writes none."""
+    tasks = built.get_all_tasks() if isinstance(built, Group) else [built]
+    written = [task for task in tasks if task.OUTPUT_TYPE == "generate_until"]
+    settings = [task.get_config("generation_kwargs") or {} for task in written]
+    return max((int(each.get("max_gen_toks", DEFAULT_LENGTH)) for each in settings), default=0)
 
 
 def _known_task(task: TaskSettings, key: str) -> Task | Group:
