@@ -111,3 +111,10 @@ def test_one_repository_at_two_commits() -> None:
     pinned_ladder = pin_models(ladder, trials)
     assert pinned_ladder["early"].model.revision == THEN
     assert pinned_ladder["late"].model.revision == NOW
+
+
+@pytest.mark.usefixtures("hub_of_now")
+def test_two_fidelities_that_follow_one_repository_stay_together() -> None:
+    ladder = Ladder({name: fidelity(checkpoint="org/name") for name in ("a", "b")})
+    trials = [("a", {"model.checkpoint": "org/name", "model.revision": THEN})]
+    assert {f.model.revision for f in pin_models(ladder, trials).root.values()} == {THEN}

@@ -48,16 +48,17 @@ def pin_models(fidelities: Ladder, trials: Iterable[tuple[str, Mapping[str, str]
     Args:
         fidelities: As configured.
         trials: Fidelity and provenance of the trials that count: a checkpoint without a revision
-            stays at the commit that the last of them at the same fidelity had it at.
+            stays at the commit that the last of them had it at.
 
     Raises:
         UserError: If a checkpoint of which no trial knows cannot be had.
     """
-    # One repository may serve several fidelities, at commits of their own.
+    # A fidelity that names a revision says nothing of another that follows the same repository.
+    follows = {n for n, f in fidelities.root.items() if f.model.revision is None}
     known = {
-        (name, origin[CHECKPOINT]): origin[REVISION]
+        origin[CHECKPOINT]: origin[REVISION]
         for name, origin in trials
-        if CHECKPOINT in origin
+        if CHECKPOINT in origin and name in follows
     }
     return Ladder({name: _pin(name, f, known) for name, f in fidelities.root.items()})
 
@@ -67,13 +68,11 @@ def follow_hub(fidelities: Ladder) -> bool:
     return any(follows_hub(fidelity.model) for fidelity in fidelities.root.values())
 
 
-def _pin(
-    name: str, fidelity: FidelitySettings, known: Mapping[tuple[str, str], str]
-) -> FidelitySettings:
+def _pin(name: str, fidelity: FidelitySettings, known: Mapping[str, str]) -> FidelitySettings:
     model = fidelity.model
     if not follows_hub(model):
         return fidelity
-    commit = known.get((name, str(model.checkpoint))) if model.revision is None else None
+    commit = known.get(str(model.checkpoint)) if model.revision is None else None
     if commit is None:
         commit = checkpoint_identity(model)
         if model.revision is None:
