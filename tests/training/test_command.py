@@ -13,7 +13,7 @@ from admire_pipeline.training.settings import FidelitySettings, LaunchSettings
 ROOT = Path(__file__).resolve().parents[2]
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "conf/none.yaml": (None, "x.launch.config: conf/none.yaml cannot be used ([Errno 2] No such"),
+    "conf/none.yaml": (None, "x.launch.config: conf/none.yaml cannot be used (No such file"),
     "bytes.yaml": (b"\xff", "x.launch.config: bytes.yaml cannot be used ('utf-8' codec"),
     "list.yaml": (b"[1, 2]", "x.launch.config: list.yaml cannot be used ("),
     "other.yaml": (

@@ -111,7 +111,7 @@ def read_config(launch: LaunchSettings, project: Path, key: str) -> dict[str, An
         if not isinstance(machines, int) or machines < 1:
             raise ValueError(f"num_machines is {machines!r}, and no number from 1 on")
     except Exception as error:  # accelerate raises whatever it meets in a file that is not its own
-        reason = one_line(error) or type(error).__name__
+        reason = str(error.strerror) if isinstance(error, OSError) else one_line(error)
         raise UserError(
             f"{key}.config: {launch.config} cannot be used ({reason}); allowed: a config file of "
             "accelerate, relative to the project"
