@@ -80,7 +80,7 @@ CONFIG_FAULTS: list[tuple[str, str, Any, str]] = [
         "parameters.yml",
         "fidelities.nano.launch",
         {"processes": 2, "config": "conf/accelerate/fdsp.yaml"},
-        r"fidelities\.nano\.launch\.config: conf/accelerate/fdsp\.yaml cannot be used \(No such file",
+        r"fidelities\.nano\.launch\.config: conf/accelerate/fdsp\.yaml cannot be used \(No such",
     ),
     ("parameters.yml", "fidelities", {}, r"fidelities: \{\} is not allowed; allowed: at least 1"),
     (
