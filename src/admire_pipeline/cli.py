@@ -340,17 +340,21 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=120)
 
 
-def _read_config(project: Path, env: str | None) -> tuple[Any, Any]:
-    """Parameters, and the catalog's entry of the corpus; the credentials' token is taken in."""
+def _config_loader(project: Path, env: str | None) -> Any:
     from kedro.framework.project import settings
 
-    from admire_pipeline.hooks import take_in_token
-
-    loader = settings.CONFIG_LOADER_CLASS(
+    return settings.CONFIG_LOADER_CLASS(
         str(project / settings.CONF_SOURCE),
         env=env or os.environ.get("KEDRO_ENV"),
         **settings.CONFIG_LOADER_ARGS,
     )
+
+
+def _read_config(project: Path, env: str | None) -> tuple[Any, Any]:
+    """Parameters, and the catalog's entry of the corpus; the credentials' token is taken in."""
+    from admire_pipeline.hooks import take_in_token
+
+    loader = _config_loader(project, env)
     take_in_token(loader)
     try:
         return loader["parameters"], loader["catalog"].get("corpus")
@@ -360,7 +364,6 @@ def _read_config(project: Path, env: str | None) -> tuple[Any, Any]:
 
 def _campaign_store(env: str | None) -> CampaignStore:
     """The store alone: a fault elsewhere in the config must not hide the trials."""
-    from kedro.framework.project import settings
     from kedro.utils import find_kedro_project
 
     from admire_pipeline.tracking import CampaignSettings
@@ -368,10 +371,6 @@ def _campaign_store(env: str | None) -> CampaignStore:
     from admire_pipeline.validation import validate_settings
 
     project = find_kedro_project(Path.cwd())
-    conf = project / settings.CONF_SOURCE
-    loader = settings.CONFIG_LOADER_CLASS(
-        str(conf), env=env or os.environ.get("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS
-    )
-    campaign = loader["parameters"].get("campaign")
+    campaign = _config_loader(project, env)["parameters"].get("campaign")
     checked = validate_settings(CampaignSettings, campaign, "campaign")
     return CampaignStore(checked, project, {"campaign": {}})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -13,7 +12,7 @@ from rich.text import Text
 from admire_pipeline.training.available import Need
 from admire_pipeline.training.estimate import GIB
 from admire_pipeline.training.plan import Estimate, Plan
-from admire_pipeline.training.settings import FidelitySettings, ModelSettings
+from admire_pipeline.training.settings import FidelitySettings
 from admire_pipeline.training.work import UTILISATION, CorpusDisk
 
 
@@ -57,7 +56,7 @@ def _settings(fidelity: FidelitySettings, plan: Plan) -> dict[str, RenderableTyp
     budget = training.draws * (1 if examples else training.sequence_length)
     return {
         "model": model.checkpoint or f"{(model.config or {})['model_type']} from scratch",
-        "revision": _revision("" if _needs_none(model) else model.revision),
+        "revision": _revision(model.revision if model.on_hub else ""),
         "training": ", ".join(ways),
         "devices": f"{fidelity.launch.processes} x {plan.gpu.name}",
         "a trial": f"{budget:,} {training.unit}",
@@ -129,11 +128,6 @@ def _needs(needs: Sequence[Need]) -> Table:
         what = ", ".join(names)
         table.add_row(what, need.source, _revision(need.revision), need.place, state)
     return table
-
-
-def _needs_none(model: ModelSettings) -> bool:
-    """Whether there is no commit to pin: of a config, or of a folder."""
-    return model.checkpoint is None or Path(model.checkpoint).is_dir()
 
 
 def _revision(revision: str | None) -> Text:

@@ -13,10 +13,9 @@ from admire_pipeline.training.corpus import CorpusSettings, is_built
 from admire_pipeline.training.corpus.files import find_files
 from admire_pipeline.training.corpus.settings import DomainSettings
 from admire_pipeline.training.corpus.tokenizer import BYTES, split_revision
+from admire_pipeline.training.pretrained import INDEX, WEIGHTS
 from admire_pipeline.training.settings import ModelSettings
 
-WEIGHTS = "model.safetensors"
-"""Of a checkpoint; of a large one an index by that name says in which files they are."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.*")
 DATA_FILES = ("*",)
 
@@ -51,7 +50,7 @@ def need_model(name: str, settings: ModelSettings) -> Need | None:
 
 def _has_weights(folder: Path) -> bool:
     """Whether all weights are there: a download may have broken off."""
-    index = folder / f"{WEIGHTS}.index.json"
+    index = folder / INDEX
     if not index.is_file():
         return (folder / WEIGHTS).is_file()
     parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())

@@ -81,10 +81,12 @@ class MixtureDataset:
         """A batch, `len(indices) x sequence_length`; the model itself shifts the labels."""
         import torch
 
-        rows = [self._sequence(index) if self._packs is None else self._pack(self._packs[index])
-                for index in indices]  # fmt: skip
+        rows = [self._row(index) for index in indices]
         batch = {key: torch.from_numpy(np.stack([row[key] for row in rows])) for key in rows[0]}
         return {key: rows.reshape(1, -1) for key, rows in batch.items()} if self._flat else batch
+
+    def _row(self, index: int) -> dict[str, np.ndarray]:
+        return self._sequence(index) if self._packs is None else self._pack(self._packs[index])
 
     def _sequence(self, index: int) -> dict[str, np.ndarray]:
         tokens, learned = self.piece(index)

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
     from admire_pipeline.training.corpus import Corpus
 
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+WEIGHTS = "model.safetensors"
+"""Of a checkpoint."""
+INDEX = f"{WEIGHTS}.index.json"
+"""Of a large one: in which files its weights are."""
+_WEIGHTS = (WEIGHTS, INDEX)
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json")
 _PROBE = "Naïve café: 0123456789\n\tif (x == 'y') { return <b>1</b>; }".encode()
 _SAMPLE = 1 << 20  # bytes
@@ -131,9 +135,9 @@ def checkpoint_identity(settings: ModelSettings) -> str:
     Raises:
         UserError: If a hub checkpoint cannot be had.
     """
-    folder = Path(str(settings.checkpoint))
-    if not folder.is_dir():
+    if settings.on_hub:
         return _hub_commit(settings)
+    folder = Path(str(settings.checkpoint))
     digest = hashlib.sha256()
     for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
         size = path.stat().st_size
@@ -147,9 +151,7 @@ def checkpoint_identity(settings: ModelSettings) -> str:
 
 def follows_hub(settings: ModelSettings) -> bool:
     """Whether it is a Hub checkpoint whose name or tag may mean another commit tomorrow."""
-    if settings.checkpoint is None or Path(settings.checkpoint).is_dir():
-        return False
-    return not is_commit(settings.revision)
+    return settings.on_hub and not is_commit(settings.revision)
 
 
 def _hub_commit(settings: ModelSettings) -> str:

@@ -51,6 +51,11 @@ class ModelSettings(_Settings):
     lora: LoraSettings | None = None
     """Train adapters and leave the checkpoint's weights alone; null: train all of them."""
 
+    @property
+    def on_hub(self) -> bool:
+        """Whether it is a checkpoint of the Hub, and no folder."""
+        return self.checkpoint is not None and not Path(self.checkpoint).is_dir()
+
     @model_validator(mode="after")
     def _one_origin(self) -> ModelSettings:
         if (self.config is None) == (self.checkpoint is None):

@@ -12,7 +12,7 @@ import numpy as np
 
 from admire_pipeline.training.corpus.duplicates import PERMUTATIONS
 from admire_pipeline.training.corpus.split import TRAIN, VALIDATION
-from admire_pipeline.training.corpus.tokenise import Passages, Tokenised
+from admire_pipeline.training.corpus.tokenise import Passages, Tokenised, join
 
 TRAIN_TOKENS = "train.tokens"
 """Flat training tokens: end-of-text, document, end-of-text, document, and so on; chats stand one
@@ -176,14 +176,14 @@ class ShardWriter:
         kept.flush()
 
     def _write_validation(self) -> None:
-        lengths = _join([part.lengths for part in self._passages], np.int64)
-        tokens = _join([part.tokens for part in self._passages], self._dtype)
+        lengths = join([part.lengths for part in self._passages], np.int64)
+        tokens = join([part.tokens for part in self._passages], self._dtype)
         masks = [part.loss_mask for part in self._passages if part.loss_mask is not None]
         order = np.random.default_rng(self._seed).permutation(len(lengths))
         stops = np.cumsum(lengths)
         flat = {VALIDATION_TOKENS: tokens}
         if masks:
-            flat[VALIDATION_MASK] = _join(masks, np.uint8)
+            flat[VALIDATION_MASK] = join(masks, np.uint8)
         for name, values in flat.items():
             with (self._folder / name).open("wb") as file:
                 for passage in order:
@@ -191,12 +191,8 @@ class ShardWriter:
         np.savez(
             self._folder / VALIDATION_INDEX,
             offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths[order])]),
-            bytes=_join([part.bytes for part in self._passages], np.int64)[order],
-            document=_join([part.document for part in self._passages], np.int32)[order],
+            bytes=join([part.bytes for part in self._passages], np.int64)[order],
+            document=join([part.document for part in self._passages], np.int32)[order],
         )
         self._counts["passages"] = len(lengths)
         self._counts["validation_tokens"] = len(tokens)
-
-
-def _join(arrays: list[np.ndarray], dtype: Any) -> np.ndarray:
-    return np.concatenate([np.zeros(0, dtype), *arrays])

@@ -84,7 +84,7 @@ def tokenise(job: TokeniseJob) -> Tokenised:
             lengths.append(counts + 1)
     return Tokenised(
         job.chunk,
-        _join(lengths, np.int64),
+        join(lengths, np.int64),
         _passages(list(_documents(job, VALIDATION)), tokenizer, job.passage_bytes),
     )
 
@@ -101,9 +101,9 @@ def _passages(documents: list[bytes], tokenizer: Tokenizer, limit: int) -> Passa
     passages = [passage for document in pieces for passage in document]
     encoded = [tokenizer.encode(block) for block in _blocks(iter(passages))]
     return Passages(
-        tokens=_join([tokens for tokens, _ in encoded], tokenizer.vocabulary.dtype),
+        tokens=join([tokens for tokens, _ in encoded], tokenizer.vocabulary.dtype),
         loss_mask=None,
-        lengths=_join([counts for _, counts in encoded], np.int64),
+        lengths=join([counts for _, counts in encoded], np.int64),
         bytes=np.array([len(passage) for passage in passages], np.int64),
         document=np.repeat(np.arange(len(pieces), dtype=np.int32), [len(p) for p in pieces]),
     )
@@ -131,13 +131,13 @@ def _tokenise_chats(job: TokeniseJob) -> Tokenised:
     chosen = np.flatnonzero(job.side == VALIDATION)
     learned = [int((s[:, 1] - s[:, 0]).sum()) for s in _split_spans(spans, chosen)]
     passages = Passages(
-        tokens=_join([tokens for tokens, _, _ in held_out], dtype),
-        loss_mask=_join([mask for _, _, mask in held_out], np.uint8),
-        lengths=_join([counts for _, counts, _ in held_out], np.int64),
+        tokens=join([tokens for tokens, _, _ in held_out], dtype),
+        loss_mask=join([mask for _, _, mask in held_out], np.uint8),
+        lengths=join([counts for _, counts, _ in held_out], np.int64),
         bytes=np.array(learned, np.int64),
         document=np.arange(len(chosen), dtype=np.int32),
     )
-    return Tokenised(job.chunk, _join(lengths, np.int64), passages)
+    return Tokenised(job.chunk, join(lengths, np.int64), passages)
 
 
 def _split_spans(spans: np.ndarray, documents: np.ndarray) -> list[np.ndarray]:
@@ -147,7 +147,8 @@ def _split_spans(spans: np.ndarray, documents: np.ndarray) -> list[np.ndarray]:
     return [spans[begin:end, 1:] for begin, end in zip(begins, ends, strict=True)]
 
 
-def _join(arrays: list[np.ndarray], dtype: Any) -> np.ndarray:
+def join(arrays: list[np.ndarray], dtype: Any) -> np.ndarray:
+    """All arrays one after the other; an empty one of that type where there are none."""
     return np.concatenate([np.zeros(0, dtype), *arrays])
 
 

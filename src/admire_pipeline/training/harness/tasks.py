@@ -75,7 +75,7 @@ def dataset_states(built: Task | Group) -> dict[str, dict[str, str]]:
         left out: they are recorded by their hash, in the trial's recipe.
     """
     states = {}
-    for task in built.get_all_tasks() if isinstance(built, Group) else [built]:
+    for task in _members(built):
         if not task.DATASET_PATH:
             continue
         splits = task.dataset.values() if isinstance(task.dataset, dict) else [task.dataset]
@@ -87,10 +87,13 @@ def dataset_states(built: Task | Group) -> dict[str, dict[str, str]]:
 
 def longest_answer(built: Task | Group) -> int:
     """Tokens that a model may write at most; 0 where it writes none."""
-    tasks = built.get_all_tasks() if isinstance(built, Group) else [built]
-    written = [task for task in tasks if task.OUTPUT_TYPE == "generate_until"]
+    written = [task for task in _members(built) if task.OUTPUT_TYPE == "generate_until"]
     settings = [task.get_config("generation_kwargs") or {} for task in written]
     return max((int(each.get("max_gen_toks", DEFAULT_LENGTH)) for each in settings), default=0)
+
+
+def _members(built: Task | Group) -> list[Task]:
+    return list(built.get_all_tasks()) if isinstance(built, Group) else [built]
 
 
 def _known_task(task: TaskSettings, key: str) -> Task | Group:
