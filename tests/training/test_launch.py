@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 
 from admire_pipeline.errors import LaunchError, TrialError, UserError
 from admire_pipeline.hooks import CampaignHooks
-from admire_pipeline.process import name_process
 from admire_pipeline.training import launch, run, worker
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.mixing import plan_mixture
@@ -65,7 +64,6 @@ def make_job(call: str, fidelity: FidelitySettings, corpus: Corpus, folder: Path
         folder=folder,
         evaluation=EVALUATION,
         arguments={"mixing_plan": json.loads(json.dumps(plan)), "seed": 5},
-        starter=name_process(),
     )
 
 

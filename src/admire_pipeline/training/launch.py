@@ -20,7 +20,6 @@ import psutil
 
 from admire_pipeline.disk import write_atomically
 from admire_pipeline.errors import LaunchError, UserError
-from admire_pipeline.process import name_process
 from admire_pipeline.training import worker
 from admire_pipeline.training.command import launch_command
 from admire_pipeline.training.corpus import Corpus
@@ -83,15 +82,8 @@ def train(  # noqa: PLR0913
     if fidelity.launch.in_process or (folder / MODEL / TRAINING_RUN).exists():
         from admire_pipeline.training.run import train_trial
 
-        before = _newest_checkpoint(folder)
-        try:
+        with _forgiving(folder):
             return train_trial(fidelity, mixing_plan, corpus, folder, seed, evaluation, log)
-        except (UserError, OSError):
-            raise
-        except Exception as error:
-            if _newest_checkpoint(folder) > before:
-                raise UserError(_got_on("training", one_line(error))) from error
-            raise
     job = worker.Job(
         call="train",
         fidelity=fidelity,
@@ -99,7 +91,6 @@ def train(  # noqa: PLR0913
         folder=folder,
         evaluation=evaluation,
         arguments={"mixing_plan": dict(mixing_plan), "seed": seed},
-        starter=name_process(),
     )
     return dict(run_job(job, project, log))
 
@@ -141,7 +132,6 @@ def evaluate(  # noqa: PLR0913, PLR0917
             folder=folder,
             evaluation=evaluation,
             arguments={"model": str(model), "cache": str(cache)},
-            starter=name_process(),
         )
         run_job(job, project, lambda *_: None)
     # After a launch nothing is left to measure: it is read.
@@ -156,34 +146,46 @@ def run_job(job: worker.Job, project: Path, log: Callable[[Mapping[str, float], 
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()  # what an evaluation in this process left is theirs now
     folder = job.folder / "launch"
-    before = _newest_checkpoint(job.folder)
     shutil.rmtree(folder, ignore_errors=True)
     write_atomically(folder / worker.JOB, job.model_dump_json())
     output = _Output()
     curves = _Curves(folder / worker.CURVES, log)
-    with _launched([*command, "--module", WORKER, str(folder)], output) as process:
-        while True:
-            try:
-                code = process.wait(POLL_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                curves.deliver()
-    curves.deliver()
-    if code:
-        got_on = _newest_checkpoint(job.folder) > before
-        _raise_failure(folder, output.codes or [code], output.last, got_on)
+    with _forgiving(job.folder):
+        with _launched([*command, "--module", WORKER, str(folder)], output) as process:
+            while True:
+                try:
+                    code = process.wait(POLL_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    curves.deliver()
+        curves.deliver()
+        if code:
+            _raise_failure(folder, output.codes or [code], output.last)
     result = json.loads((folder / worker.RESULT).read_text(encoding="utf-8"))
     shutil.rmtree(folder)
     return result
 
 
-def _got_on(what: str, reason: str) -> str:
-    # A machine may fail a training that ran well for hours. One that comes back to the same place
-    # without getting on is to blame.
-    return (
-        f"{what}: it failed, but after a new checkpoint ({reason}); the same command goes on from "
-        "there"
-    )
+@contextmanager
+def _forgiving(folder: Path) -> Iterator[None]:
+    """Hold a crash against a trial only if it has written no checkpoint since.
+
+    A machine may fail a training that ran well for hours. One that comes back to the same place
+    without getting on is to blame.
+    """
+    before = _newest_checkpoint(folder)
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        if _newest_checkpoint(folder) <= before:
+            raise
+        logger.exception("the training failed after a new checkpoint")
+        raise UserError(
+            f"training: it failed, but after a new checkpoint ({one_line(error)}); the same "
+            "command goes on from there"
+        ) from error
 
 
 def _newest_checkpoint(folder: Path) -> float:
@@ -282,7 +284,7 @@ class _Curves:
         self._read += len(whole + end)
 
 
-def _raise_failure(folder: Path, codes: list[int], last: Iterable[str], got_on: bool) -> NoReturn:
+def _raise_failure(folder: Path, codes: list[int], last: Iterable[str]) -> NoReturn:
     """Raise what a process left word of; else tell from the exit codes and the last lines."""
     words = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(worker.ERRORS)]
     # The first is the cause: processes that wait for one that failed then fail too.
@@ -302,7 +304,4 @@ def _raise_failure(folder: Path, codes: list[int], last: Iterable[str], got_on: 
     what, rest = f"exit code {code}", "last lines:\n" + "\n".join(last)
     if code > 0 and words:
         what, rest = word["message"], word["traceback"]
-    if got_on:
-        logger.error("%s", rest)
-        raise UserError(_got_on("launch", what))
     raise (kind or LaunchError)(f"launch: {what}\n{rest}")

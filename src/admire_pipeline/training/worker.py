@@ -17,12 +17,12 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, NoReturn
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from admire_pipeline.credentials import masked
 from admire_pipeline.disk import write_atomically
 from admire_pipeline.errors import TrialError, UserError
-from admire_pipeline.process import is_gone
+from admire_pipeline.process import is_gone, name_process
 from admire_pipeline.training import processes
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
@@ -64,7 +64,7 @@ class Job(BaseModel):
     folder: Path
     evaluation: EvaluationSettings
     arguments: dict[str, Any]
-    starter: str
+    starter: str = Field(default_factory=name_process)
 
 
 def _train(job: Job, log: Log) -> dict[str, Any]:
@@ -113,13 +113,10 @@ def main(folder: Path) -> None:
 
 
 def _join(job: Job) -> None:
-    """Meet the other processes: over NCCL on GPUs, over gloo without."""
-    import torch
-    from accelerate import PartialState  # type: ignore[import-untyped]
-
+    """Meet the other processes."""
     from admire_pipeline.training.device import has_bf16
 
-    PartialState(cpu=not torch.cuda.is_available())  # gives each its GPU: the first to touch one
+    processes.this_process()  # gives each its GPU: the first to touch one
     # The precision follows from the GPU, as in process, not from accelerate's config file.
     os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if has_bf16() else "no"
     asked = job.fidelity.launch.processes
