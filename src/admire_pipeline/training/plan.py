@@ -10,7 +10,14 @@ from admire_pipeline.training.available import Need, need_domain, need_model, ne
 from admire_pipeline.training.cached import find_folder
 from admire_pipeline.training.command import check_config_file, read_config
 from admire_pipeline.training.corpus import CorpusSettings
-from admire_pipeline.training.corpus.tokenizer import BYTES, ByteTokenizer, split_revision
+from admire_pipeline.training.corpus.errors import CorpusError
+from admire_pipeline.training.corpus.tokenizer import (
+    BYTES,
+    ByteTokenizer,
+    count_ids,
+    load_pretrained,
+    split_revision,
+)
 from admire_pipeline.training.estimate import (
     Memory,
     Shape,
@@ -180,17 +187,14 @@ def _vocabulary(tokenizer: str, root: Path) -> int | None:
     """Token ids of a tokenizer that is on this machine; None of another one."""
     if tokenizer == BYTES:
         return ByteTokenizer.vocabulary.size
-    from transformers import AutoTokenizer
-
     here = root / tokenizer
     folder = here if here.is_dir() else find_folder(*split_revision(tokenizer))
     if folder is None:
         return None
     try:
-        local = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception:  # no more than a part of it is there
+        return count_ids(load_pretrained(str(folder)))
+    except CorpusError:  # no more than a part of it is there
         return None
-    return max(len(local), max(local.get_vocab().values()) + 1)
 
 
 def _has_config(launch: LaunchSettings, root: Path) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from admire_pipeline.training.corpus.chat import (
     templated_chat,
 )
 from admire_pipeline.training.corpus.errors import WHO_ASKS, CorpusError, one_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 BYTES = "byt5"
 """Name of the byte-level tokenizer."""
@@ -133,6 +136,35 @@ class ByteTokenizer:
         return plain_chat(messages)
 
 
+def load_pretrained(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """A tokenizer of transformers itself; code of its repository is never run.
+
+    Args:
+        name: Folder or name on the Hub.
+        revision: Commit or tag on the Hub.
+
+    Raises:
+        CorpusError: If it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            name, revision=revision or "main", trust_remote_code=False
+        )
+    except Exception as error:
+        raise CorpusError(
+            f"corpus.tokenizer: cannot load {name!r} ({one_line(error)}); allowed: {BYTES}, or "
+            "a folder or Hub name that transformers' AutoTokenizer loads (a private or gated "
+            f"one needs a token: {WHO_ASKS})"
+        ) from error
+
+
+def count_ids(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Token ids that a model must take: ids may have gaps, and what counts is the largest."""
+    return max(len(tokenizer), max(tokenizer.get_vocab().values()) + 1)
+
+
 class HuggingFaceTokenizer:
     """A tokenizer of transformers, without the special tokens that it adds to a text by itself.
 
@@ -146,19 +178,8 @@ class HuggingFaceTokenizer:
         CorpusError: If it cannot be loaded or has no end-of-text token.
     """
 
-    def __init__(self, name: str, revision: str = "main") -> None:
-        from transformers import AutoTokenizer
-
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                name, revision=revision, trust_remote_code=False
-            )
-        except Exception as error:
-            raise CorpusError(
-                f"corpus.tokenizer: cannot load {name!r} ({one_line(error)}); allowed: {BYTES}, or "
-                "a folder or Hub name that transformers' AutoTokenizer loads (a private or gated "
-                f"one needs a token: {WHO_ASKS})"
-            ) from error
+    def __init__(self, name: str, revision: str | None = None) -> None:
+        tokenizer = load_pretrained(name, revision)
         eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
         if eos is None:
             raise CorpusError(
@@ -169,8 +190,7 @@ class HuggingFaceTokenizer:
         # Whole documents are encoded: the model's context length is none of their business.
         tokenizer.model_max_length = int(1e30)
         self.vocabulary = Vocabulary(
-            # Ids may have gaps: what counts is the largest.
-            size=max(len(tokenizer), max(tokenizer.get_vocab().values()) + 1),
+            size=count_ids(tokenizer),
             eos_token_id=eos,
             pad_token_id=eos if pad is None else pad,
         )
@@ -247,4 +267,4 @@ def load_tokenizer(name: str) -> Tokenizer:
     if name == BYTES:
         return ByteTokenizer()
     place, revision = split_revision(name)
-    return HuggingFaceTokenizer(place, revision or "main")
+    return HuggingFaceTokenizer(place, revision)

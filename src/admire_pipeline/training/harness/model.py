@@ -12,7 +12,7 @@ from lm_eval.models.huggingface import HFLM  # type: ignore[import-untyped]
 from admire_pipeline.errors import UserError
 from admire_pipeline.training.corpus.chat import turn_end
 from admire_pipeline.training.corpus.errors import one_line
-from admire_pipeline.training.corpus.tokenizer import BYTES, split_revision
+from admire_pipeline.training.corpus.tokenizer import BYTES, load_pretrained, split_revision
 from admire_pipeline.training.corpus.tokenizer import load_tokenizer as load_corpus_tokenizer
 from admire_pipeline.training.device import has_bf16
 from admire_pipeline.training.harness.quiet import quiet
@@ -116,20 +116,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     Raises:
         UserError: If it cannot be loaded.
     """
-    from transformers import AutoTokenizer, ByT5Tokenizer
+    from transformers import ByT5Tokenizer
 
-    if name == BYTES:
-        return ByT5Tokenizer()
-    try:
-        place, revision = split_revision(name)
-        return AutoTokenizer.from_pretrained(
-            place, revision=revision or "main", trust_remote_code=False
-        )
-    except Exception as error:
-        raise UserError(
-            f"corpus.tokenizer: cannot load {name!r} ({one_line(error)}); allowed: {BYTES}, or a "
-            "folder or Hub name that transformers' AutoTokenizer loads"
-        ) from error
+    return ByT5Tokenizer() if name == BYTES else load_pretrained(*split_revision(name))
 
 
 def find_turn_end(tokenizer: str) -> str:
