@@ -24,6 +24,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell starts background jobs with Ctrl-C ignored, and their children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+LEDGERS = "admire-ledgers"
+"""The experiment with a run for each campaign, which holds no trials."""
+
 ROOT = Path(__file__).resolve().parents[1]
 ENV = "test"
 
@@ -74,7 +77,8 @@ class Project:
         if not database.exists():
             return []
         client = MlflowClient(f"sqlite:///{database}")
-        experiments = [e.experiment_id for e in client.search_experiments()]
+        found = client.search_experiments()
+        experiments = [e.experiment_id for e in found if e.name != LEDGERS]
         return list(
             client.search_runs(
                 experiments, order_by=["attributes.start_time ASC"], max_results=1000

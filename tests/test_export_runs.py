@@ -43,7 +43,7 @@ def test_a_campaign_starts_from_another_ones_runs(project: Project, steps: Steps
     )
     pd.testing.assert_frame_equal(frame, text, check_exact=True, check_dtype=False)
     for run, row in zip(made, frame.to_dict("records"), strict=True):
-        weights = json.loads(run.data.tags["admire.proposal"])["mixture"]
+        weights = json.loads(run.data.params["admire.proposal"])["mixture"]
         assert row["trial"] == run.info.run_name
         assert {name: row[f"mixture.{name}"] for name in weights} == weights
         assert row["score"] == run.data.metrics["score"]

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
+import pytest
 
 from admire_pipeline.process import is_gone, name_process
 
@@ -14,9 +17,19 @@ NAME = "from admire_pipeline.process import name_process; print(name_process(), 
 
 
 def test_this_process_lives_and_another_machines_is_not_known() -> None:
-    host, pid, started = name_process().split("|")
+    machine, pid, started = name_process().split("|")
     assert is_gone(name_process()) is False
-    assert is_gone(f"not-{host}|{pid}|{started}") is None
+    assert is_gone(f"not-{machine}|{pid}|{started}") is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/ns/pid").exists(), reason="only Linux has containers")
+def test_containers_of_one_name_are_not_one_machine() -> None:
+    """A pid says nothing in another container, nor after a boot, whatever the host is called."""
+    machine, pid, started = name_process().split("|")
+    host, boot, table = machine.split("/", maxsplit=2)
+    assert host == platform.node() and table.startswith("pid:[")
+    assert is_gone(f"{host}/{boot}/pid:[1]|{pid}|{started}0") is None
+    assert is_gone(f"{host}/another boot/{table}|{pid}|{started}0") is None
 
 
 def test_a_pid_that_was_given_anew_is_another_process() -> None:

@@ -301,7 +301,11 @@ def _check_nodes(option: str, arguments: Mapping[str, Any]) -> None:
         )
     except ValueError as error:
         raise UserError(f"{option}: {error}") from None
-    for dataset, node in (("recipes", "hash_recipes"), ("warm_start", "read_warm_start")):
+    for dataset, node in (
+        ("recipes", "hash_recipes"),
+        ("warm_start", "read_warm_start"),
+        ("space", "prepare_space"),
+    ):
         if dataset in chosen.inputs():
             raise UserError(f"--nodes: those chosen need {node!r} too; allowed: whole stages")
     runner = arguments["runner"]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from admire_pipeline.errors import UserError, suggest
 from admire_pipeline.pipelines.benchmark.settings import BenchmarkSettings
 from admire_pipeline.pipelines.search import SearchSettings, build_space
-from admire_pipeline.tracking import CampaignSettings
+from admire_pipeline.tracking import CampaignSettings, WorkerSettings
 from admire_pipeline.training.corpus.settings import CorpusSettings
 from admire_pipeline.training.harness.check import check_names
 from admire_pipeline.training.models import check_model, known_config
@@ -34,6 +34,7 @@ class Configuration(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     campaign: CampaignSettings
+    worker: WorkerSettings = WorkerSettings()
     search: SearchSettings
     fidelities: Ladder
     mixing: MixingSettings
@@ -66,6 +67,7 @@ def check_configuration(parameters: Any, corpus: Any, offline: bool = False) -> 
         build_space(config.corpus.trained, config.search, config.fidelities)
     except ValueError as error:
         raise UserError(f"search: {error}") from None
+    _check_worker(config)
     _check_unit(config)
     _check_objective(config)
     check_names(config.evaluation)
@@ -93,6 +95,13 @@ def check_benchmark(parameters: Any) -> BenchmarkSettings:
     if not isinstance(given, Mapping):
         raise UserError(f"benchmark: {given!r} is not allowed; allowed: a mapping")
     return validate_settings(BenchmarkSettings, given, "benchmark")
+
+
+def _check_worker(config: Configuration) -> None:
+    ladder = list(config.fidelities.root)
+    for name in config.worker.fidelities or ():
+        if name not in ladder:
+            raise UserError(f"worker.fidelities: unknown {name!r}; {suggest(name, ladder)}")
 
 
 def _check_unit(config: Configuration) -> None:

@@ -79,7 +79,9 @@ class CampaignHooks:
         resolved = config.model_dump(
             mode="json", exclude={"campaign": {"tracking_uri", "server_timeout"}}
         )
-        self._store = CampaignStore(config.campaign, context.project_path, resolved)
+        self._store = CampaignStore(
+            config.campaign, context.project_path, resolved, config.worker.fidelities
+        )
         self._target = list(config.fidelities.root)[-1]
 
     @hook_impl
@@ -167,24 +169,29 @@ class CampaignHooks:
     @hook_impl
     def on_pipeline_error(self, error: BaseException) -> None:
         """Fail the trial, or keep it resumable where it is not to blame."""
-        trial = self._store.at_work if self._store is not None else None
-        if trial is None or find_cause(error, CampaignOver) is not None:
+        if self._store is None or find_cause(error, CampaignOver) is not None:
             return
+        from admire_pipeline.tracking.lease import LostLease
         from admire_pipeline.tracking.server import impatient
 
+        trial = self._store.at_work
         try:
             with impatient(self._store.settings.server_timeout):
-                if self._is_to_blame(error):
+                if trial is None:
+                    self._store.give_up_turn()
+                elif self._is_to_blame(error):
                     self._store.fail(f"{type(error).__name__}: {error}")
                 else:
                     self._store.release(interrupted=True)
                     logger.info("%s: interrupted; the same command finishes it", trial.name)
+        except LostLease:
+            logger.warning("%s: another worker has taken it over", self._name)
         except Exception:
             # The server is away. The run stays RUNNING, but no store works on it any more.
             logger.warning(
                 "%s: the server does not know that it was interrupted; the same command finishes "
                 "it all the same",
-                trial.name,
+                self._name,
             )
 
     def _remove_weights(self) -> None:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import platform
+from functools import cache
 from pathlib import Path
 
 import psutil
 
 
 def name_process() -> str:
-    """Name of this process that no later one on this machine shares: host, pid and start."""
+    """Name that no other process has, on this machine or another, now or later."""
     # Pids are reused: the start tells one holder from the next.
-    return f"{platform.node()}|{os.getpid()}|{_start(os.getpid())}"
+    return f"{_machine()}|{os.getpid()}|{_start(os.getpid())}"
 
 
 def is_gone(name: str) -> bool | None:
-    """Whether the process of that name has ended; None where it is of another machine."""
-    host, _, process = name.partition("|")
-    if host != platform.node():
+    """Whether the process of that name has ended; None where it cannot be seen from here."""
+    machine, _, process = name.partition("|")
+    if machine != _machine():
         return None
     pid, _, started = process.partition("|")
     try:
@@ -29,11 +30,24 @@ def is_gone(name: str) -> bool | None:
         return True
 
 
+@cache
+def _machine() -> str:
+    """Whose table of processes this one stands in, until the next boot.
+
+    A host's name would not do: containers may share one, and so may the machines of a laboratory.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        table = os.readlink("/proc/self/ns/pid")  # the same in all containers that see each other
+    except OSError:
+        return platform.node()  # macOS has no /proc, and no containers of its own
+    return f"{platform.node()}/{boot}/{table}"
+
+
 def _start(pid: int) -> str:
-    """When a process started, however the clock is set later: in ticks since which boot."""
+    """When a process started, however the clock is set later: in ticks since the boot."""
     try:
         # proc(5): the 22nd field; the 2nd, a name in brackets, may hold blanks.
-        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}:{ticks}"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (FileNotFoundError, ProcessLookupError, NotADirectoryError):
         return f"{psutil.Process(pid).create_time():.0f}"  # macOS keeps it, and has no /proc

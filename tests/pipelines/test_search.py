@@ -13,11 +13,10 @@ from admire_pipeline.pipelines.search import (
     build_space,
     current_costs,
     mixture_by_domain,
-    spent,
     tabulate_trials,
     with_costs,
 )
-from admire_pipeline.tracking import CampaignSettings, Trial, TrialStatus
+from admire_pipeline.tracking import CampaignSettings, Trial, TrialStatus, spent
 from admire_pipeline.training.settings import Ladder
 
 MODEL = {"model": {"config": {"model_type": "llama"}}}

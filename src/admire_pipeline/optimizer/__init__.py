@@ -10,7 +10,13 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from admire_pipeline.optimizer.policy import Policy, PolicySettings, Proposal, Recommendation
+from admire_pipeline.optimizer.policy import (
+    NothingToPropose,
+    Policy,
+    PolicySettings,
+    Proposal,
+    Recommendation,
+)
 from admire_pipeline.optimizer.space import Fidelity, Space
 from admire_pipeline.optimizer.trials import Trials
 
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "POLICIES",
     "Fidelity",
+    "NothingToPropose",
     "Policy",
     "PolicySettings",
     "Proposal",
@@ -77,6 +84,7 @@ def propose(space: Space, trials: pd.DataFrame, policy: Policy, seed: int) -> Pr
         A feasible proposal.
 
     Raises:
+        NothingToPropose: If the policy has no further trial.
         ValueError: If the table is not valid.
     """
     return policy.propose(space, Trials.from_frame(space, trials), seed)

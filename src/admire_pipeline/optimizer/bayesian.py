@@ -99,9 +99,9 @@ class Admire(Policy):
         if not choices and space.pools:
             raise NothingToPropose("the pools are used up")
         if not choices:
-            # No mixture is left to try (the bounds leave hardly any): repeat at the target.
+            # No mixture is left to try (the bounds leave hardly any): repeat at the largest size.
             last = space.mixtures.project(seen.mixtures[-1])
-            choices = [_Choice(0.0, last, len(space.fidelities) - 1)]
+            choices = [_Choice(0.0, last, fidelities[-1])]
         best = max(choices, key=lambda choice: choice.value)
         return self._proposal(
             space,
@@ -148,10 +148,15 @@ class Admire(Policy):
         return _recommendation(surrogate, mixtures[last], tried.names[last])
 
     def _fidelities(self, space: Space, trials: Trials) -> list[int]:
-        """Return the positions of the fidelities that may be tried now."""
+        """Return the positions of the fidelities that may be tried now.
+
+        One who trains none of those need not wait for the others: it tries what it can.
+        """
+        sizes = list(range(len(space.fidelities)))
         if self.target_only:
-            return [len(space.fidelities) - 1]
-        return open_fidelities(space, trials, self.settings.proof_trials)
+            return self._proposable(space, sizes[-1:])
+        offered = space.proposable(open_fidelities(space, trials, self.settings.proof_trials))
+        return offered or self._proposable(space, sizes)
 
     def _relevant(self, space: Space, trials: Trials) -> Trials:
         """Leave out trials that the surrogate is not to use."""

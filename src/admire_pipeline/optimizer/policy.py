@@ -110,6 +110,18 @@ class Policy(ABC):
     def recommend(self, space: Space, trials: Trials, seed: int) -> Recommendation | None:
         """Recommend a mixture for the target, None while nothing usable is observed."""
 
+    def _proposable(self, space: Space, fidelities: list[int]) -> list[int]:
+        """Return those of the policy's fidelities (positions) that a proposal may have.
+
+        Raises:
+            NothingToPropose: If there is none.
+        """
+        offered = space.proposable(fidelities)
+        if not offered:
+            names = [space.fidelities[i].name for i in fidelities]
+            raise NothingToPropose(f"policy {self.name!r} proposes trials at {names} alone")
+        return offered
+
     def _proposal(
         self,
         space: Space,

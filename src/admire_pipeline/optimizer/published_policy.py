@@ -95,11 +95,12 @@ class PublishedPolicy(Policy):
     def propose(self, space: Space, trials: Trials, seed: int) -> Proposal:
         """Choose the best acquisition value over everything that was not tried yet."""
         trials = self._relevant(space, trials)
+        fidelities = self._proposable(space, self.searched(space))
         rng = trial_rng(seed, trials)
         fitted = self._fit(space, trials, seed)
-        found = self._best(space, trials, fitted, rng) if fitted is not None else None
+        found = self._best(space, trials, fitted, fidelities, rng) if fitted is not None else None
         if found is None:
-            mixture, fidelity = self._random(space, trials, rng)
+            mixture, fidelity = self._random(space, trials, fidelities, rng)
             return self._proposal(space, mixture, fidelity, phase="design")
         value, mixture, fidelity = found
         return self._proposal(
@@ -161,13 +162,18 @@ class PublishedPolicy(Policy):
                 return None
 
     def _best(
-        self, space: Space, trials: Trials, fitted: Fitted, rng: np.random.Generator
+        self,
+        space: Space,
+        trials: Trials,
+        fitted: Fitted,
+        fidelities: list[int],
+        rng: np.random.Generator,
     ) -> _Found | None:
         """Return the best proposal, None where none has a value."""
         if not space.pools:
-            return self._climb(space, trials, fitted, rng)
+            return self._climb(space, trials, fitted, fidelities, rng)
         best: _Found | None = None
-        for fidelity in self.searched(space):
+        for fidelity in fidelities:
             mixtures = untried(space, trials, fidelity)
             try:
                 values = evaluate(at_fidelity(space, fitted.acquisition, fidelity), mixtures)
@@ -177,7 +183,12 @@ class PublishedPolicy(Policy):
         return best
 
     def _climb(
-        self, space: Space, trials: Trials, fitted: Fitted, rng: np.random.Generator
+        self,
+        space: Space,
+        trials: Trials,
+        fitted: Fitted,
+        fidelities: list[int],
+        rng: np.random.Generator,
     ) -> _Found | None:
         """Return the best proposal of the simplex, climbing from mixtures all over it.
 
@@ -186,7 +197,7 @@ class PublishedPolicy(Policy):
         """
         points = self._points(space, trials, rng)
         heads = {}
-        for fidelity in self.searched(space):
+        for fidelity in fidelities:
             with suppress(*NUMERICAL_ERRORS):
                 values = evaluate(at_fidelity(space, fitted.acquisition, fidelity), points)
                 heads[fidelity] = float(values.max())
@@ -203,12 +214,12 @@ class PublishedPolicy(Policy):
         return best
 
     def _random(
-        self, space: Space, trials: Trials, rng: np.random.Generator
+        self, space: Space, trials: Trials, fidelities: list[int], rng: np.random.Generator
     ) -> tuple[np.ndarray, int]:
         """Draw a trial at the fidelity to start from, or at the next one that has any left."""
         if not space.pools:
-            return space.mixtures.sample(1, rng)[0], self.searched(space)[0]
-        for fidelity in self.searched(space):
+            return space.mixtures.sample(1, rng)[0], fidelities[0]
+        for fidelity in fidelities:
             if len(mixtures := untried(space, trials, fidelity)):
                 return mixtures[int(rng.integers(len(mixtures)))], fidelity
         raise NothingToPropose(f"{self.name}: every mixture of the pools was tried")

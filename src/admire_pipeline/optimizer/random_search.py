@@ -27,7 +27,8 @@ class RandomSearch(Policy):
 
     def propose(self, space: Space, trials: Trials, seed: int) -> Proposal:
         """Draw the next mixture, from what is left of the target's pool if there is one."""
-        target, rng = len(space.fidelities) - 1, trial_rng(seed, trials)
+        [target] = self._proposable(space, [len(space.fidelities) - 1])
+        rng = trial_rng(seed, trials)
         if space.pools:
             left = untried(space, trials, target)
             if not len(left):

@@ -36,6 +36,8 @@ class Space:
             a pool scores what its run has scored: trying it leaves no noise to average over.
         objective: Weight of each metric in the score, which is their weighted sum (so losses have
             negative weights). Empty: policies see the score alone.
+        served: Names of the fidelities that a proposal may have, as where a worker trains no
+            others; empty: all. What is known of the others counts all the same.
 
     Raises:
         ValueError: If there is no fidelity, a name is repeated, a cost is not positive or a pool is
@@ -46,6 +48,7 @@ class Space:
     fidelities: tuple[Fidelity, ...]
     pools: tuple[np.ndarray, ...] = ()
     objective: Mapping[str, float] = field(default_factory=dict)
+    served: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the fidelities."""
@@ -65,6 +68,11 @@ class Space:
             raise ValueError(
                 f"pools: {sizes} mixtures, each of {names} needs at least one (or no pools at all)"
             )
+
+    def proposable(self, fidelities: list[int]) -> list[int]:
+        """Those of the fidelities (positions) that a proposal may have."""
+        names = [fidelity.name for fidelity in self.fidelities]
+        return [i for i in fidelities if not self.served or names[i] in self.served]
 
     @property
     def target(self) -> Fidelity:

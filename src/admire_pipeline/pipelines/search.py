@@ -179,8 +179,3 @@ def tabulate_trials(
 def mixture_by_domain(mixture: np.ndarray, space: Space) -> dict[str, float]:
     """A point of the simplex, `K`, with its domains' names."""
     return dict(zip(space.mixtures.domains, map(float, mixture), strict=True))
-
-
-def spent(trials: Sequence[Trial]) -> float:
-    """What the campaign's trials have cost, failed and pending ones included."""
-    return sum(trial.cost for trial in trials)

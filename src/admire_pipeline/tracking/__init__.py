@@ -4,7 +4,15 @@
 `kedro registry list` stays fast.
 """
 
-from admire_pipeline.tracking.settings import CampaignSettings
-from admire_pipeline.tracking.trial import Trial, TrialDraft, TrialStatus, derive_seed
+from admire_pipeline.tracking.settings import CampaignSettings, WorkerSettings
+from admire_pipeline.tracking.trial import Trial, TrialDraft, TrialStatus, derive_seed, spent
 
-__all__ = ["CampaignSettings", "Trial", "TrialDraft", "TrialStatus", "derive_seed"]
+__all__ = [
+    "CampaignSettings",
+    "Trial",
+    "TrialDraft",
+    "TrialStatus",
+    "WorkerSettings",
+    "derive_seed",
+    "spent",
+]

@@ -60,7 +60,8 @@ class BenchmarkStore:
         Raises:
             UserError: If it does not answer.
         """
-        return connect(self._settings, self.project)
+        client, experiment = connect(self._settings, self.project)
+        return client, str(experiment.experiment_id)
 
     def log(  # noqa: PLR0913
         self,

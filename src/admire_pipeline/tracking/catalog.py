@@ -61,8 +61,11 @@ class InterruptedTrialDataset(CampaignDataset):
     """A trial that was begun and not finished."""
 
     def load(self) -> Trial | None:
-        """Take over the interrupted trial; None where there is none."""
-        return self.store.claim()
+        """Take over the interrupted trial; where there is none, None at this worker's turn."""
+        trial = self.store.claim()
+        if trial is None:
+            self.store.take_turn()
+        return trial
 
 
 class OpenTrialDataset(CampaignDataset):

@@ -1,4 +1,4 @@
-"""Trials as MLflow runs: what is written where, and how it is read back."""
+"""A trial as an MLflow run: what is written where, and how it is read back."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from admire_pipeline.tracking.trial import Trial, TrialDraft, TrialStatus, derive_seed
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 PROPOSAL = "admire.proposal"
-OWNER = "admire.owner"
-HEARTBEAT = "admire.heartbeat"
+"""Parameter: once it stands, no other worker can write another."""
+PARAM_LIMIT = 6000
+"""Characters that MLflow keeps of a parameter."""
+NUMBER = "admire.number"
+"""Tag: the number that the run has in the ledger, or was to have."""
 RESUMABLE = "admire.resumable"
 REASON = "admire.reason"
 EVAL = "eval."
@@ -23,13 +25,12 @@ TAG_LIMIT = 8000
 """Characters that MLflow keeps of a tag."""
 PROVENANCE = ("model.", "data.")
 """How the parameters begin that say what a trial is made from."""
-PAGE = 1000
 SECONDS = ("training_seconds", "evaluation_seconds")
 """Metrics that make up the time of a trial."""
 
 
-def proposal_tag(draft: TrialDraft) -> str:
-    """The proposal as one tag, so that creating a run and its proposal is one call."""
+def write_proposal(draft: TrialDraft) -> str:
+    """The proposal as one parameter, so that it stands whole or not at all."""
     return json.dumps(
         {
             "mixture": dict(draft.mixture),
@@ -55,15 +56,20 @@ def lineage_tag(based_on: tuple[str, ...]) -> str:
     return latest
 
 
+def draft_name(number: int) -> str:
+    """Name of a run whose trial is not proposed yet."""
+    return f"trial-{number:03d}"
+
+
 def read_trial(run: Run) -> Trial:
     """The trial that a run holds."""
-    proposal = json.loads(run.data.tags[PROPOSAL])
+    proposal = json.loads(run.data.params[PROPOSAL])
     metrics = run.data.metrics
     status = _status(run)
     observed = status is TrialStatus.OBSERVED
     return Trial(
         run_id=run.info.run_id,
-        name=run.info.run_name,
+        name=f"{draft_name(int(run.data.tags[NUMBER]))}-{proposal['fidelity']}",
         mixture=proposal["mixture"],
         fidelity=proposal["fidelity"],
         cost=metrics.get("cost", proposal["cost"]),
@@ -98,31 +104,22 @@ def is_resumable(run: Run) -> bool:
     return run.info.status == "KILLED" and run.data.tags.get(RESUMABLE) == "true"
 
 
+def is_proposed(run: Run) -> bool:
+    """Whether the run is a trial; else it is a draft of one, or a run of the user's own."""
+    return PROPOSAL in run.data.params and NUMBER in run.data.tags
+
+
+def is_draft(run: Run) -> bool:
+    """Whether a worker has made the run to propose a trial in it, and has not done so yet."""
+    return NUMBER in run.data.tags and not is_proposed(run)
+
+
 def is_scored(run: Run) -> bool:
     """Whether the run's trial has been evaluated; its report may be missing yet."""
-    return "score" in run.data.metrics and run.info.status != "FAILED"
+    return "score" in run.data.metrics
 
 
 def _status(run: Run) -> TrialStatus:
     if is_scored(run):
         return TrialStatus.OBSERVED
     return TrialStatus.PENDING if is_resumable(run) else TrialStatus.FAILED
-
-
-def search_runs(client: MlflowClient, experiment: str, condition: str = "") -> list[Run]:
-    """All trial runs of the experiment, oldest first."""
-    runs: list[Run] = []
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment],
-            condition,
-            max_results=PAGE,
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
-        # A user may log runs of their own beside ours: only those with a proposal are trials.
-        runs += [run for run in page if PROPOSAL in run.data.tags]
-        token = page.token
-        if not token:
-            return runs

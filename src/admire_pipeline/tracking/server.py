@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, Queue
@@ -19,6 +19,7 @@ from admire_pipeline.tracking.settings import CampaignSettings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 SQLITE = "sqlite:///"
 STORE_FOLDER = Path("data/mlflow")
@@ -44,8 +45,18 @@ def commit_tag(project: Path) -> dict[str, str]:
     return {"mlflow.source.git.commit": commit} if commit else {}
 
 
-def connect(settings: CampaignSettings, project: Path) -> tuple[MlflowClient, str]:
-    """A client of the tracking store and the id of the campaign's experiment.
+def connect(
+    settings: CampaignSettings,
+    project: Path,
+    begin: Callable[[MlflowClient], Mapping[str, str]] | None = None,
+) -> tuple[MlflowClient, Experiment]:
+    """A client of the tracking store and the campaign's experiment.
+
+    Args:
+        settings: The campaign.
+        project: Root folder of the project.
+        begin: Gives the tags of an experiment that is new. They are part of it from the first, and
+            MLflow lets only one of several workers make it.
 
     Raises:
         UserError: If the store does not answer within `server_timeout` seconds, or the experiment
@@ -66,11 +77,9 @@ def connect(settings: CampaignSettings, project: Path) -> tuple[MlflowClient, st
             elif not remote and re.match(r"(postgresql|mysql|mssql|sqlite)\b", uri):
                 _reach_database(uri, settings.server_timeout)
             client = MlflowClient(uri)
-            experiment = client.get_experiment_by_name(settings.name)
-            if experiment is None:
-                # Without a server the client writes artifacts itself, by default to ./mlruns.
-                location = None if remote else (folder / "artifacts").resolve().as_uri()
-                return client, str(client.create_experiment(settings.name, location))
+            # Without a server the client writes artifacts itself, by default to ./mlruns.
+            location = None if remote else (folder / "artifacts").resolve().as_uri()
+            experiment = _get_or_create(client, settings.name, location, begin)
     except Exception as error:
         raise UserError(
             f"campaign.tracking_uri: cannot use {without_secrets(uri)!r} "
@@ -82,7 +91,26 @@ def connect(settings: CampaignSettings, project: Path) -> tuple[MlflowClient, st
             f"campaign.name: {settings.name!r} is a deleted MLflow experiment; "
             "allowed: a new name, or restore it with `mlflow experiments restore`"
         )
-    return client, str(experiment.experiment_id)
+    return client, experiment
+
+
+def _get_or_create(
+    client: MlflowClient,
+    name: str,
+    location: str | None,
+    begin: Callable[[MlflowClient], Mapping[str, str]] | None,
+) -> Experiment:
+    from mlflow.exceptions import MlflowException
+
+    if (experiment := client.get_experiment_by_name(name)) is not None:
+        return experiment
+    try:
+        made = client.create_experiment(name, location, dict(begin(client)) if begin else {})
+    except MlflowException:
+        if (experiment := client.get_experiment_by_name(name)) is None:
+            raise
+        return experiment  # another worker was faster
+    return client.get_experiment(made)
 
 
 @contextmanager

@@ -53,3 +53,12 @@ class CampaignSettings(BaseModel):
         if self.keep_weights == "all":
             return None
         return 0 if self.keep_weights == "none" else int(self.keep_weights.removeprefix("best-"))
+
+
+class WorkerSettings(BaseModel):
+    """What one of the processes that work on a campaign takes on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fidelities: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Model sizes that it trains, new trials and interrupted ones; null: all."""

@@ -5,25 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock
+from typing import TYPE_CHECKING, Any, cast
 
 from admire_pipeline.disk import write_atomically
 from admire_pipeline.errors import UserError
-from admire_pipeline.process import is_gone, name_process
 from admire_pipeline.tracking import history
-from admire_pipeline.tracking.heartbeat import Heartbeat
-from admire_pipeline.tracking.server import STORE_FOLDER, commit_tag, connect, without_secrets
+from admire_pipeline.tracking.lease import Lease, find_free, take_over
+from admire_pipeline.tracking.ledger import LEDGER, Ledger, begin_ledger
+from admire_pipeline.tracking.server import STORE_FOLDER, connect, without_secrets
 from admire_pipeline.tracking.settings import CampaignSettings
+from admire_pipeline.tracking.sync import History, Snapshot
 from admire_pipeline.tracking.trial import Observation, Trial, TrialDraft
+from admire_pipeline.tracking.turns import Turns
+from admire_pipeline.tracking.write_once import write_once
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,11 +33,11 @@ logger = logging.getLogger(__name__)
 
 TRIALS_FOLDER = Path("data/06_models/trials")
 """Within the project: one folder per trial, named by its run id."""
+HISTORY_FOLDER = STORE_FOLDER / "history"
+"""Within the project: what was read of campaigns, a file each; it may be removed at any time."""
 CONFIG_HASH = "admire.config_hash"
 BATCH = 100
 """Parameters that MLflow takes in one call."""
-AT_WORK: set[str] = set()
-"""Runs that some store of this process works on."""
 
 
 class CampaignStore:
@@ -47,24 +47,48 @@ class CampaignStore:
         settings: The campaign.
         project: Root folder of the project.
         config: The whole resolved config; its hash and text are kept with each trial.
+        serves: Fidelities of the trials that this worker takes up; None: all.
     """
 
     def __init__(
-        self, settings: CampaignSettings, project: Path, config: Mapping[str, Any]
+        self,
+        settings: CampaignSettings,
+        project: Path,
+        config: Mapping[str, Any],
+        serves: Collection[str] | None = None,
     ) -> None:
         self.settings = settings
         self.project = project
         self._config = dict(config)
-        # How much a campaign may spend does not change what a trial is.
+        self._serves = serves
+        # How much a campaign may spend does not change what a trial is, nor who runs it.
         campaign = {k: v for k, v in config["campaign"].items() if k != "budget"}
-        text = json.dumps(self._config | {"campaign": campaign}, sort_keys=True)
-        self._config_hash = hashlib.sha256(text.encode()).hexdigest()
+        what = {k: v for k, v in self._config.items() if k != "worker"} | {"campaign": campaign}
+        self._config_hash = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
         self._open: Trial | None = None
-        self._heartbeat: Heartbeat | None = None
+        self._lease: Lease | None = None
+        self._turn: Lease | None = None
+        self._snapshot: Snapshot | None = None
 
     @cached_property
-    def _connection(self) -> tuple[MlflowClient, str]:
-        return connect(self.settings, self.project)
+    def _connection(self) -> tuple[MlflowClient, str, Ledger]:
+        begun: list[str] = []
+
+        def begin(client: MlflowClient) -> dict[str, str]:
+            begun.append(begin_ledger(client, self.settings.name))
+            return {LEDGER: begun[0]}
+
+        client, experiment = connect(self.settings, self.project, begin)
+        ledger = experiment.tags.get(LEDGER)
+        if ledger is None:
+            raise UserError(
+                f"campaign.name: {self.settings.name!r} is an MLflow experiment that no campaign "
+                "has made, or one before 0.1.0; allowed: a new name"
+            )
+        for run_id in begun:
+            if run_id != ledger:  # another worker has made the experiment meanwhile
+                client.delete_run(run_id)
+        return client, str(experiment.experiment_id), Ledger(client, ledger)
 
     @property
     def client(self) -> MlflowClient:
@@ -76,60 +100,110 @@ class CampaignStore:
         """MLflow's id of the campaign's experiment."""
         return self._connection[1]
 
+    @cached_property
+    def _history(self) -> History:
+        client, experiment, ledger = self._connection
+        file = self.project / HISTORY_FOLDER / f"{ledger.run_id}.jsonl"
+        return History(client, experiment, ledger, file)
+
+    @cached_property
+    def _turns(self) -> Turns:
+        client, experiment, ledger = self._connection
+        return Turns(client, experiment, ledger, self._history, self.settings, self.project)
+
     def folder(self, trial: Trial) -> Path:
         """The trial's own folder."""
         return self.project / TRIALS_FOLDER / trial.run_id
 
     def trials(self) -> list[Trial]:
-        """Every trial of the campaign, oldest first."""
-        return [history.read_trial(r) for r in history.search_runs(self.client, self.experiment)]
+        """Every trial of the campaign, in the order of their proposals.
+
+        All stages that follow an observation see the same history, whatever others do meanwhile.
+        """
+        return self._known.trials
+
+    def ended(self) -> list[Trial]:
+        """The trials that nobody works on or takes up again."""
+        return list(self._known.ended.values())
+
+    @property
+    def _known(self) -> Snapshot:
+        if self._snapshot is None:
+            self._snapshot = self._history.read()
+        return self._snapshot
+
+    def take_turn(self) -> None:
+        """Become the one worker that proposes the next trial; wait while another one is it.
+
+        Raises:
+            CampaignOver: If the budget is spent.
+        """
+        if self._turn is None:
+            self._turn = self._turns.take()
+            self._snapshot = None
+
+    def give_up_turn(self) -> None:
+        """Leave the next proposal to whoever asks for it; nothing where this is not the one."""
+        if (turn := self._turn) is not None:
+            self._turn = None
+            self._turns.give_up(turn)
 
     def open(self, draft: TrialDraft) -> Trial:
         """Open the MLflow run of a proposal; this process works on it from here on.
 
         Raises:
-            UserError: If the proposal does not fit into a tag (some hundred domains).
+            UserError: If the proposal does not fit into a parameter (some hundred domains).
+            CampaignOver: If the budget is spent.
         """
-        proposal = history.proposal_tag(draft)
-        if len(proposal) > history.TAG_LIMIT:
+        proposal = history.write_proposal(draft)
+        if len(proposal) > history.PARAM_LIMIT:
             raise UserError(
                 f"corpus.domains: {len(draft.mixture)} domains make a proposal of {len(proposal)} "
-                f"characters; allowed: {history.TAG_LIMIT}, use fewer domains or shorter names"
+                f"characters; allowed: {history.PARAM_LIMIT}, use fewer domains or shorter names"
             )
-        number = len(history.search_runs(self.client, self.experiment)) + 1
+        self.take_turn()
+        turn = cast(Lease, self._turn)
+        turn.check()
         tags = {
-            history.PROPOSAL: proposal,
-            history.OWNER: name_process(),
-            history.HEARTBEAT: f"{time.time():.0f}",
             "admire.based_on": history.lineage_tag(draft.based_on),
             CONFIG_HASH: self._config_hash,
             "admire.policy": draft.policy,
             "admire.phase": draft.phase,
-            "mlflow.source.name": "kedro",
         }
         if draft.acquisition_value is not None:
             tags["admire.acquisition_value"] = repr(draft.acquisition_value)
-        tags |= commit_tag(self.project)
-        run = self.client.create_run(
-            self.experiment, tags=tags, run_name=f"trial-{number:03d}-{draft.fidelity}"
-        )
-        return self._take(run, draft.provenance)
+        if not write_once(self.client, turn.run_id, history.PROPOSAL, proposal, tags):
+            # One who had this turn before was slow, but fast enough to leave his.
+            turn.check()
+        run = self.client.get_run(turn.run_id)
+        self._turn = None
+        return self._take(run, turn, draft.provenance)
 
     def claim(self) -> Trial | None:
         """The trial that this process works on, else an interrupted one, taken over; else None."""
-        if self._open is not None:
+        if self._open is not None or self._turn is not None:
             return self._open
-        with FileLock(self.project / STORE_FOLDER / ".claim.lock"):
-            run = self._find_interrupted()
-            if run is None:
-                return None
-            self.client.set_tag(run.info.run_id, history.HEARTBEAT, f"{time.time():.0f}")
-            self.client.set_tag(run.info.run_id, history.OWNER, name_process())
-            if run.info.status != "RUNNING":
+        self._snapshot = None
+        trials = [run for run in self._known.open if history.is_proposed(run)]
+        mine = [
+            run
+            for run in trials
+            if history.is_resumable(run) and self._is_served(history.read_trial(run).fidelity)
+        ]
+        for run in find_free(self.client, mine, self.settings.heartbeat_timeout):
+            epoch = take_over(self.client, run)
+            if epoch is None:
+                continue  # another worker was faster
+            now = self.client.get_run(run.info.run_id)
+            if not history.is_resumable(now):
+                continue  # it was ended meanwhile
+            if now.info.status != "RUNNING":
                 self.client.update_run(run.info.run_id, status="RUNNING")
-        trial = self._take(run)
-        logger.info("%s: taking it up again", trial.name)
-        return trial
+            timeout = self.settings.heartbeat_timeout
+            trial = self._take(now, Lease(self.client, run.info.run_id, epoch, timeout))
+            logger.info("%s: taking it up again", trial.name)
+            return trial
+        return None
 
     def current(self) -> Trial:
         """The open trial.
@@ -164,6 +238,7 @@ class CampaignStore:
         """Log metrics of the trial in one call."""
         from mlflow.entities import Metric
 
+        self._held().check_here()
         now = int(time.time() * 1000)
         entities = [Metric(key, float(value), now, step) for key, value in metrics.items()]
         self.client.log_batch(self.current().run_id, metrics=entities, synchronous=True)
@@ -175,6 +250,7 @@ class CampaignStore:
 
     def log_artifact(self, path: Path) -> None:
         """Keep a file with the trial's run."""
+        self._held().check()
         self.client.log_artifact(self.current().run_id, str(path))
 
     def fetch_artifact(self, path: Path) -> bool:
@@ -189,8 +265,13 @@ class CampaignStore:
 
     def observe(self, observation: Observation) -> None:
         """Log what the open trial's evaluation found; it counts as observed from here on."""
+        lease = self._held()
+        lease.check()
         self.log_params(observation.params)
-        self.log_metrics(observation.metrics)
+        self._snapshot = None
+        # MLflow takes the value of the latest step for the metric's: what a former holder of the
+        # lease logs late, at an earlier one, does not replace it.
+        self.log_metrics(observation.metrics, step=lease.epoch)
 
     def finish(self) -> None:
         """End the open trial FINISHED."""
@@ -203,11 +284,13 @@ class CampaignStore:
         """
         if self._open is None:
             return
+        lease = self._held()
         if history.is_scored(self.client.get_run(self._open.run_id)):
             status = "FINISHED"
         else:
             status = "FAILED"
-            self.log_metrics({"cost": self._open.cost})
+            lease.check()
+            self.log_metrics({"cost": self._open.cost}, step=lease.epoch)
         self._end(status, {history.REASON: without_secrets(reason)[: history.TAG_LIMIT]})
 
     def release(self, *, interrupted: bool) -> None:
@@ -220,24 +303,27 @@ class CampaignStore:
             self._end("KILLED" if interrupted else "SCHEDULED", {history.RESUMABLE: "true"})
 
     def _end(self, status: str, tags: Mapping[str, str]) -> None:
-        trial = self.current()
-        if self._heartbeat is not None:
-            self._heartbeat.stop()
-        # Whether or not the server hears of it, this process is through with the trial.
-        self._open = self._heartbeat = None
-        AT_WORK.discard(trial.run_id)
-        for key, value in tags.items():
-            self.client.set_tag(trial.run_id, key, value)
-        if status == "SCHEDULED":
-            self.client.update_run(trial.run_id, status=status)
-        else:
-            self.client.set_terminated(trial.run_id, status)
+        """End the open trial.
 
-    def _take(self, run: Run, provenance: Mapping[str, str] | None = None) -> Trial:
+        Raises:
+            LostLease: If another worker has taken it over: then it is left as it is.
+        """
+        lease = self._held()
+        # Whether or not the server hears of it, this process is through with the trial.
+        self._let_go()
+        lease.check()
+        lease.give_back(tags)
+        if status == "SCHEDULED":
+            self.client.update_run(lease.run_id, status=status)
+        else:
+            self.client.set_terminated(lease.run_id, status)
+
+    def _take(self, run: Run, lease: Lease, provenance: Mapping[str, str] | None = None) -> Trial:
         trial = history.read_trial(run)
         trial = replace(trial, provenance={**trial.provenance, **(provenance or {})})
-        self._open = trial
-        AT_WORK.add(trial.run_id)
+        self._open, self._lease, self._snapshot = trial, lease, None
+        if run.info.run_name != trial.name:
+            self.client.update_run(trial.run_id, name=trial.name)
         # Logged again when a trial is taken up: it may have been killed before it got this far.
         self.log_params(
             {f"mixture.{domain}": repr(weight) for domain, weight in trial.mixture.items()}
@@ -250,34 +336,19 @@ class CampaignStore:
             }
             | dict(trial.provenance)
         )
-        if run.data.tags[CONFIG_HASH] == self._config_hash:
+        if run.data.tags.get(CONFIG_HASH) == self._config_hash:
             self.client.log_dict(trial.run_id, self._config, "config.yaml")
         write_atomically(self.folder(trial) / "trial.json", trial.to_json())
-        self._heartbeat = Heartbeat(self._beat, self.settings.heartbeat_timeout / 10)
         return trial
 
-    def _beat(self) -> None:
-        if (trial := self._open) is not None:
-            self.client.set_tag(trial.run_id, history.HEARTBEAT, f"{time.time():.0f}")
+    def _is_served(self, fidelity: str) -> bool:
+        return self._serves is None or fidelity in self._serves
 
-    def _find_interrupted(self) -> Run | None:
-        for status in ("RUNNING", "KILLED", "SCHEDULED"):
-            condition = f"attributes.status = '{status}'"
-            for run in history.search_runs(self.client, self.experiment, condition):
-                if history.is_resumable(run) and self._is_abandoned(run):
-                    return run
-        return None
+    def _held(self) -> Lease:
+        """The lease of the open trial; an interrupted one is taken over."""
+        self.current()
+        return cast(Lease, self._lease)
 
-    def _is_abandoned(self, run: Run) -> bool:
-        if run.info.status != "RUNNING":
-            return True
-        tags: dict[str, Any] = run.data.tags
-        owner = tags.get(history.OWNER, "")
-        if owner == name_process():
-            # Ended here while the server was away, so that the run was left RUNNING.
-            return run.info.run_id not in AT_WORK
-        gone = is_gone(owner)
-        if gone is not None:
-            return gone
-        silent = time.time() - float(tags.get(history.HEARTBEAT, -math.inf))
-        return silent > self.settings.heartbeat_timeout
+    def _let_go(self) -> None:
+        cast(Lease, self._lease).end()
+        self._open = self._lease = None

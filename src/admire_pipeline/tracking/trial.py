@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
@@ -91,6 +91,21 @@ class Trial:
         """The trial as indented JSON; floats read back bit for bit."""
         return json.dumps(asdict(self), indent=2)
 
+    def to_line(self) -> str:
+        """The same in one line, which `from_line` reads."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_line(cls, line: str) -> Trial:
+        """The trial of a line.
+
+        Raises:
+            ValueError: If it is not whole.
+            TypeError: If it has other fields.
+        """
+        fields = json.loads(line)
+        return cls(**{**fields, "status": TrialStatus(fields["status"])})
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -98,6 +113,11 @@ class Observation:
 
     metrics: Mapping[str, float]
     params: Mapping[str, object]
+
+
+def spent(trials: Iterable[Trial]) -> float:
+    """What trials have cost, failed and pending ones included."""
+    return sum(trial.cost for trial in trials)
 
 
 def derive_seed(campaign_seed: int, *parts: str | int) -> int:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from admire_pipeline.tracking import history
 from admire_pipeline.tracking.trial import Trial
 
 if TYPE_CHECKING:
     from admire_pipeline.tracking.store import CampaignStore
-
-ENDED = ("FINISHED", "FAILED")
-"""Statuses of a run that nobody works on or takes up again."""
 
 
 def unneeded_weights(store: CampaignStore, target: str) -> list[Trial]:
@@ -28,8 +24,7 @@ def unneeded_weights(store: CampaignStore, target: str) -> list[Trial]:
     """
     if store.settings.models_kept is None:
         return []
-    runs = history.search_runs(store.client, store.experiment)
-    ended = [history.read_trial(run) for run in runs if run.info.status in ENDED]
+    ended = store.ended()
     scores = {t.run_id: t.score for t in ended if t.fidelity == target and t.score is not None}
     best = sorted(scores, key=lambda run_id: scores[run_id], reverse=True)
     kept = set(best[: store.settings.models_kept])

@@ -12,12 +12,11 @@ from admire_pipeline.pipelines.search import (
     campaign_space,
     current_costs,
     mixture_by_domain,
-    spent,
     tabulate_trials,
     with_costs,
 )
 from admire_pipeline.pipelines.warm_start import add_warm_start
-from admire_pipeline.tracking import CampaignSettings, Trial
+from admire_pipeline.tracking import CampaignSettings, Trial, spent
 from admire_pipeline.tracking.trial import Observation
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.objective import ObjectiveSettings

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from admire_pipeline.pipelines.proposal.nodes import propose_trial
+from admire_pipeline.pipelines.proposal.nodes import prepare_space, propose_trial
 from admire_pipeline.pipelines.recipes import recipes_node
 from admire_pipeline.pipelines.warm_start import warm_start_node
 
@@ -14,17 +14,34 @@ def create_pipeline() -> Pipeline:
             recipes_node(),
             warm_start_node(),
             Node(
-                propose_trial,
-                # The corpus comes first: bad data ends the step before a trial is touched.
+                prepare_space,
                 inputs=[
                     "corpus",
-                    "interrupted_trial",
                     "trials",
-                    "params:campaign",
                     "params:search",
                     "params:fidelities",
                     "params:evaluation",
                     "params:objective",
+                    "recipes",
+                    "warm_start",
+                    "project_folder",
+                ],
+                outputs="space",
+                name="prepare_space",
+            ),
+            Node(
+                propose_trial,
+                # In this order: at its turn a worker sees all that was proposed before.
+                inputs=[
+                    "space",
+                    "interrupted_trial",
+                    "trials",
+                    "corpus",
+                    "params:campaign",
+                    "params:worker",
+                    "params:search",
+                    "params:fidelities",
+                    "params:evaluation",
                     "recipes",
                     "warm_start",
                     "project_folder",

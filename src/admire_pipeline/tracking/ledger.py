@@ -1,0 +1,67 @@
+"""The campaign's ledger: which run is its first trial, which its second, and so on.
+
+A ledger is an MLflow run of its own, in an experiment that holds the ledgers of all campaigns. Its
+parameters name the trials, and no worker can change what another one has written there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from admire_pipeline.tracking.write_once import write_once
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "admire-ledgers"
+"""MLflow experiment with one run for each campaign."""
+
+LEDGER = "admire.ledger"
+"""Tag of a campaign's experiment: the run that is its ledger. It is written when the experiment is
+made, of which MLflow lets one worker of many succeed, and never changed."""
+
+_TRIAL = "trial."
+
+
+class Ledger:
+    """The numbers of a campaign's trials.
+
+    Args:
+        client: Of the tracking server.
+        run_id: The ledger's run.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self._client = client
+        self.run_id = run_id
+
+    def admit(self, number: int, run_id: str) -> bool:
+        """Make a run the trial of this number; whether it is, or another one was before."""
+        return write_once(self._client, self.run_id, f"{_TRIAL}{number}", run_id)
+
+    def read(self) -> dict[int, str]:
+        """The run of each number, in order; some may have been deleted since."""
+        params = self._client.get_run(self.run_id).data.params
+        pairs = [(int(k.removeprefix(_TRIAL)), v) for k, v in params.items() if _TRIAL in k]
+        return dict(sorted(pairs))
+
+
+def begin_ledger(client: MlflowClient, name: str) -> str:
+    """Make a ledger for a campaign that may be new; its run."""
+    run = client.create_run(_experiment(client), run_name=name)
+    # It never ends, but one that seems to be at work would be looked at again and again.
+    client.set_terminated(run.info.run_id)
+    return str(run.info.run_id)
+
+
+def _experiment(client: MlflowClient) -> str:
+    from mlflow.exceptions import MlflowException
+
+    if (experiment := client.get_experiment_by_name(EXPERIMENT)) is not None:
+        return str(experiment.experiment_id)
+    try:
+        return str(client.create_experiment(EXPERIMENT))
+    except MlflowException:
+        if (experiment := client.get_experiment_by_name(EXPERIMENT)) is None:
+            raise
+        return str(experiment.experiment_id)  # another campaign's worker was faster

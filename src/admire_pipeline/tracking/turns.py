@@ -1,0 +1,140 @@
+"""Whose turn it is to propose the next trial."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from admire_pipeline.errors import CampaignOver
+from admire_pipeline.tracking import history
+from admire_pipeline.tracking.lease import Lease, find_free, first_tags, take_over
+from admire_pipeline.tracking.ledger import Ledger
+from admire_pipeline.tracking.server import commit_tag
+from admire_pipeline.tracking.settings import CampaignSettings
+from admire_pipeline.tracking.sync import History, Snapshot
+from admire_pipeline.tracking.trial import spent
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+logger = logging.getLogger(__name__)
+
+WAIT = 1.0
+"""Seconds between two looks at a worker that is proposing."""
+
+
+class Turns:
+    """Lets one worker at a time propose, each with all earlier proposals in its history.
+
+    So no two propose the same, and the budget is not overspent by many at once. A turn is the lease
+    of a draft, a run without a proposal, that the ledger names as the next trial.
+
+    Args:
+        client: Of the tracking server.
+        experiment: Of the campaign.
+        ledger: Of the campaign.
+        history: Of the campaign.
+        settings: The campaign.
+        project: Root folder of the project.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917
+        self,
+        client: MlflowClient,
+        experiment: str,
+        ledger: Ledger,
+        history: History,
+        settings: CampaignSettings,
+        project: Path,
+    ) -> None:
+        self._client = client
+        self._experiment = experiment
+        self._ledger = ledger
+        self._history = history
+        self._settings = settings
+        self._project = project
+
+    def take(self) -> Lease:
+        """Take the next turn; wait while it is another worker's.
+
+        Returns:
+            The lease of the run to propose in.
+
+        Raises:
+            CampaignOver: If the budget is spent.
+        """
+        waiting = False
+        while True:
+            known = self._history.read()
+            drafts = self._drafts(known)
+            free = next(find_free(self._client, drafts, self._settings.heartbeat_timeout), None)
+            self._check_budget(known)
+            lease = None
+            if free is not None:
+                lease = self._take_over(free)
+            elif not drafts:
+                lease = self._begin(known)
+            if lease is not None:
+                return lease
+            if not waiting:
+                logger.info("waiting for another worker's proposal")
+                waiting = True
+            time.sleep(WAIT)
+
+    def give_up(self, lease: Lease) -> None:
+        """Leave the turn to whoever asks for it next; its run waits for that.
+
+        Raises:
+            LostLease: If another worker has taken it over already.
+        """
+        lease.end()
+        lease.check()
+        lease.give_back()
+        self._client.update_run(lease.run_id, status="SCHEDULED")
+
+    def _drafts(self, known: Snapshot) -> list[Run]:
+        """Runs in which a trial may be proposed yet."""
+        drafts = []
+        for run in known.drafts:
+            if known.numbers.get(_number(run), run.info.run_id) == run.info.run_id:
+                drafts.append(run)
+            else:  # another run has its number: one of two that were as fast
+                self._client.delete_run(run.info.run_id)
+        return drafts
+
+    def _check_budget(self, known: Snapshot) -> None:
+        if (paid := spent(known.trials)) >= self._settings.budget:
+            raise CampaignOver(
+                f"campaign {self._settings.name!r}: its budget is spent ({paid:.2f} of "
+                f"{self._settings.budget:.2f}); raise campaign.budget to go on"
+            )
+
+    def _take_over(self, run: Run) -> Lease | None:
+        epoch = take_over(self._client, run)
+        return None if epoch is None else self._admit(run, epoch)
+
+    def _begin(self, known: Snapshot) -> Lease | None:
+        number = max(known.numbers, default=0) + 1
+        tags = {history.NUMBER: str(number), "mlflow.source.name": "kedro", **first_tags()}
+        run = self._client.create_run(
+            self._experiment,
+            tags=tags | commit_tag(self._project),
+            run_name=history.draft_name(number),
+        )
+        return self._admit(run, 0)
+
+    def _admit(self, run: Run, epoch: int) -> Lease | None:
+        lease = Lease(self._client, run.info.run_id, epoch, self._settings.heartbeat_timeout)
+        if self._ledger.admit(_number(run), run.info.run_id):
+            self._client.update_run(run.info.run_id, status="RUNNING")
+            return lease
+        lease.end()
+        self._client.delete_run(run.info.run_id)  # another worker was faster
+        return None
+
+
+def _number(run: Run) -> int:
+    return int(run.data.tags[history.NUMBER])

@@ -1,0 +1,316 @@
+"""Several workers on one campaign: a trial is one worker's, a proposal follows the last one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.tracking.conftest import CONFIG
+from tests.tracking.test_store import DRAFT, again
+
+from admire_pipeline.errors import CampaignOver, UserError
+from admire_pipeline.tracking import CampaignSettings, TrialStatus, lease
+from admire_pipeline.tracking.lease import LostLease, epoch_of
+from admire_pipeline.tracking.store import CampaignStore
+from admire_pipeline.tracking.trial import Observation
+from admire_pipeline.tracking.write_once import write_once
+
+ELSEWHERE = "another machine|1|0"
+
+WORKER = """
+import sys, time
+from pathlib import Path
+from admire_pipeline.tracking import CampaignSettings
+from admire_pipeline.tracking.store import CampaignStore
+from admire_pipeline.tracking.trial import Observation, TrialDraft
+store = CampaignStore(
+    CampaignSettings(name="c", budget=3, seed=1), Path({project!r}), {config!r}, {serves!r}
+)
+store.client
+print("ready", flush=True)
+sys.stdin.readline()
+{code}
+"""
+
+
+def start(project: Path, code: str, serves: object = None) -> subprocess.Popen[str]:
+    """A worker that has connected, and waits for a word to go on."""
+    script = WORKER.format(project=str(project), config=CONFIG, code=code, serves=serves)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n", process.communicate()
+    return process
+
+
+def go(workers: list[subprocess.Popen[str]]) -> list[str]:
+    """Send all of them on at once; what each of them printed."""
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+    printed = [worker.communicate(timeout=240) for worker in workers]
+    assert not any(worker.returncode for worker in workers), printed
+    return [output.strip() for output, _ in printed]
+
+
+def hand_over(store: CampaignStore) -> CampaignStore:
+    """Make the open trial another machine's that is silent; another worker of this one takes it."""
+    trial = store.at_work
+    assert trial is not None
+    store.client.set_tag(trial.run_id, lease.OWNER, ELSEWHERE)
+    store.client.set_tag(trial.run_id, "admire.heartbeat.0", "1000")
+    successor = again(store)
+    successor.settings = store.settings.model_copy(update={"heartbeat_timeout": 1.0})
+    assert successor.claim() == trial
+    return successor
+
+
+def test_only_one_of_many_writes_a_parameter(store: CampaignStore) -> None:
+    run_id = store.client.create_run(store.experiment).info.run_id
+    code = (
+        "from admire_pipeline.tracking.write_once import write_once\n"
+        f"print(write_once(store.client, {run_id!r}, 'x', str(time.time_ns())))"
+    )
+    told = go([start(store.project, code) for _ in range(3)])
+    assert sorted(told) == ["False", "False", "True"]
+    value = store.client.get_run(run_id).data.params["x"]
+    assert write_once(store.client, run_id, "x", value), "the same request, sent again"
+    assert not write_once(store.client, run_id, "x", "another")
+
+
+def test_proposals_of_workers_at_once_follow_each_other(store: CampaignStore) -> None:
+    """What each one proposes is what it has seen: nobody has missed a proposal before his own."""
+    draft = {**DRAFT.__dict__, "cost": 0.1}
+    code = (
+        "for _ in range(3):\n"
+        "    store.take_turn()\n"
+        "    seen = len(store.trials())\n"
+        "    time.sleep(0.05)\n"
+        f"    draft = TrialDraft(**{{**{draft!r}, 'acquisition_value': float(seen)}})\n"
+        "    store.open(draft)\n"
+        "    store.observe(Observation({'score': float(seen), 'cost': 0.1}, {}))\n"
+        "    store.finish()\n"
+    )
+    go([start(store.project, code) for _ in range(3)])
+    trials = store.trials()
+    assert [trial.score for trial in trials] == [float(n) for n in range(9)]
+    assert [trial.name for trial in trials] == [f"trial-{n:03d}-nano" for n in range(1, 10)]
+    runs = store.client.search_runs([store.experiment], run_view_type=3)
+    assert {run.info.status for run in runs if run.info.lifecycle_stage == "active"} == {"FINISHED"}
+
+
+def test_an_interrupted_trial_is_taken_up_by_one_of_many(store: CampaignStore) -> None:
+    trial = store.open(DRAFT)
+    store.release(interrupted=True)
+    code = "trial = store.claim(); print(trial and trial.run_id); time.sleep(2)"
+    told = go([start(store.project, code) for _ in range(3)])
+    assert sorted(told) == sorted([trial.run_id, "None", "None"])
+    assert epoch_of(store.client.get_run(trial.run_id)) == 1
+
+
+def test_a_worker_killed_before_its_proposal_leaves_its_turn(store: CampaignStore) -> None:
+    worker = start(store.project, "store.take_turn(); print('mine', flush=True); time.sleep(60)")
+    assert worker.stdin is not None and worker.stdout is not None
+    worker.stdin.write("\n")
+    worker.stdin.flush()
+    assert worker.stdout.readline() == "mine\n"
+    assert store.trials() == [], "a turn is no trial"
+    worker.kill()
+    worker.communicate()
+    trial = again(store).open(DRAFT)
+    assert trial.name == "trial-001-nano"
+    (run,) = store.client.search_runs([store.experiment], run_view_type=3)
+    assert run.info.run_id == trial.run_id and epoch_of(run) == 1
+
+
+def test_a_turn_that_is_given_up_is_the_next_workers(store: CampaignStore) -> None:
+    store.take_turn()
+    (run,) = store.client.search_runs([store.experiment])
+    store.give_up_turn()
+    assert store.client.get_run(run.info.run_id).info.status == "SCHEDULED"
+    opened = again(store).open(DRAFT)
+    assert (opened.run_id, opened.name) == (run.info.run_id, "trial-001-nano")
+    assert store.client.get_run(run.info.run_id).info.status == "RUNNING"
+
+
+def test_a_turn_that_was_lost_is_not_given_up(store: CampaignStore) -> None:
+    store.take_turn()
+    (run,) = store.client.search_runs([store.experiment])
+    store.client.set_tag(run.info.run_id, lease.OWNER, ELSEWHERE)
+    store.client.set_tag(run.info.run_id, "admire.heartbeat.0", "1000")
+    other = again(store)
+    other.settings = store.settings.model_copy(update={"heartbeat_timeout": 1.0})
+    opened = other.open(DRAFT)
+    with pytest.raises(LostLease):
+        store.give_up_turn()
+    assert store.client.get_run(opened.run_id).info.status == "RUNNING"
+    assert again(store).claim() is None
+
+
+def test_runs_that_did_not_get_their_number_are_removed(store: CampaignStore) -> None:
+    """As when the answer to a request was lost, which MLflow sends again."""
+    tags = {"admire.number": "1", lease.OWNER: ELSEWHERE, "admire.heartbeat.0": "1000"}
+    left = store.client.create_run(store.experiment, tags=tags).info.run_id
+    later = store.client.create_run(store.experiment, tags=tags).info.run_id
+    assert write_once(store.client, store._connection[2].run_id, "trial.1", later)
+    store.settings = store.settings.model_copy(update={"heartbeat_timeout": 1.0})
+    assert store.open(DRAFT).run_id == later
+    assert [run.info.run_id for run in store.client.search_runs([store.experiment])] == [later]
+    assert store.client.get_run(left).info.lifecycle_stage == "deleted"
+
+
+def test_a_spent_budget_begins_nothing(store: CampaignStore) -> None:
+    store.open(replace(DRAFT, cost=3.0))
+    with pytest.raises(CampaignOver, match=r"its budget is spent \(3\.00 of 3\.00\)"):
+        again(store).take_turn()
+    assert len(store.client.search_runs([store.experiment])) == 1
+
+
+def test_a_lost_lease_writes_nothing_over(store: CampaignStore) -> None:
+    trial = store.open(DRAFT)
+    successor = hand_over(store)
+    plan = store.folder(trial) / "plan.json"
+    plan.write_text("{}")
+    for write in (
+        lambda: store.observe(Observation({"score": -9.0, "cost": 9.0}, {})),
+        lambda: store.log_artifact(plan),
+        lambda: store.log_metrics({"train.loss": 9.0}, step=3),
+    ):
+        with pytest.raises(LostLease, match="another one has taken the trial over"):
+            write()
+    with pytest.raises(LostLease):
+        store.release(interrupted=True)
+    assert store.at_work is None
+    run = store.client.get_run(trial.run_id)
+    assert run.info.status == "RUNNING" and set(run.data.metrics) == set()
+    successor.observe(Observation({"score": 1.0, "cost": 0.1}, {}))
+    successor.finish()
+    (seen,) = again(store).trials()
+    assert (seen.status, seen.score, seen.cost) == (TrialStatus.OBSERVED, 1.0, 0.1)
+
+
+@pytest.mark.parametrize("late", ["before", "after"])
+def test_a_result_on_its_way_does_not_replace_the_successors(
+    store: CampaignStore, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    """Suspended between the look at the lease and the write: no look can exclude that."""
+    store.open(DRAFT)
+    successor = hand_over(store)
+    monkeypatch.setattr(lease.Lease, "check", lambda self: None)
+    ours = Observation({"score": 1.0, "cost": 0.1, "eval.x": 2.0}, {})
+    theirs = Observation({"score": 7.0, "cost": 0.7, "eval.x": 7.0}, {})
+    for writer in (store, successor) if late == "before" else (successor, store):
+        writer.observe(ours if writer is successor else theirs)
+    successor.finish()
+    store.fail("the wrong end of it")
+    (seen,) = again(store).trials()
+    assert (seen.status, seen.score, seen.cost) == (TrialStatus.OBSERVED, 1.0, 0.1)
+    assert dict(seen.metrics) == {"x": 2.0}
+
+
+def test_a_late_failure_is_not_believed_for_ever(
+    store: CampaignStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.open(DRAFT)
+    successor = hand_over(store)
+    with monkeypatch.context() as suspended:
+        suspended.setattr(lease.Lease, "check", lambda self: None)
+        store.fail("late")
+    assert [trial.status for trial in again(store).trials()] == [TrialStatus.FAILED]
+    successor.observe(Observation({"score": 1.0}, {}))
+    successor.finish()
+    assert [trial.status for trial in again(store).trials()] == [TrialStatus.OBSERVED]
+
+
+def test_a_late_proposal_is_refused_and_an_early_one_kept(
+    store: CampaignStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers that believe to have one turn end with one proposal, and one of them works."""
+    store.take_turn()
+    (run,) = store.client.search_runs([store.experiment])
+    store.client.set_tag(run.info.run_id, lease.OWNER, ELSEWHERE)
+    store.client.set_tag(run.info.run_id, "admire.heartbeat.0", "1000")
+    other = again(store)
+    other.settings = store.settings.model_copy(update={"heartbeat_timeout": 1.0})
+    other.take_turn()
+    opened = other.open(replace(DRAFT, fidelity="small"))
+    with pytest.raises(LostLease):
+        store.open(DRAFT)
+    assert opened.name == "trial-001-small"
+    assert [trial.fidelity for trial in again(store).trials()] == ["small"]
+
+
+def test_a_holder_that_lives_is_not_taken_for_silent(store: CampaignStore) -> None:
+    """Its clock is an hour off, or ours is: it is watched, and beats."""
+    store.settings = store.settings.model_copy(update={"heartbeat_timeout": 2.0})
+    trial = store.open(DRAFT)
+    store.client.set_tag(trial.run_id, lease.OWNER, ELSEWHERE)
+    other = again(store)
+    real = time.time
+    for jump in (-3600.0, 3600.0):
+        with pytest.MonkeyPatch.context() as clock:
+            clock.setattr(lease.time, "time", lambda jump=jump: real() + jump)
+            assert other.claim() is None
+    store._let_go()  # its heart stops
+    store.client.set_tag(trial.run_id, "admire.heartbeat.0", "1000")
+    assert other.claim() == trial
+
+
+def test_fidelities_of_a_worker(store: CampaignStore) -> None:
+    trial = store.open(DRAFT)
+    store.release(interrupted=True)
+    other = CampaignStore(store.settings, store.project, CONFIG, ["small"])
+    assert other.claim() is None
+    assert CampaignStore(store.settings, store.project, CONFIG, ["nano"]).claim() == trial
+
+
+def test_an_experiment_of_others_is_refused(store: CampaignStore) -> None:
+    store.client.create_experiment("theirs")
+    settings = CampaignSettings(name="theirs", budget=1, seed=0)
+    with pytest.raises(UserError, match=r"campaign\.name: 'theirs' is an MLflow experiment that"):
+        _ = CampaignStore(settings, store.project, CONFIG).client
+
+
+def test_ended_trials_are_read_once(store: CampaignStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(3):
+        store.open(replace(DRAFT, cost=0.1 * (n + 1)))
+        store.observe(Observation({"score": float(n)}, {}))
+        store.finish()
+    before = again(store).trials()
+    other = again(store)
+    read = []
+    search = type(store.client).search_runs
+    monkeypatch.setattr(
+        type(store.client),
+        "search_runs",
+        lambda *a, **k: read.append(found := search(*a, **k)) or found,
+    )
+    assert other.trials() == before
+    assert [len(page) for page in read] == [0, 0], "none is open, none deleted"
+    other.client.delete_run(before[1].run_id)
+    assert [trial.score for trial in again(store).trials()] == [0.0, 2.0]
+    other.client.restore_run(before[1].run_id)
+    assert again(store).trials() == before
+
+
+def test_a_history_file_that_was_cut_off_is_read_anew(store: CampaignStore) -> None:
+    for n in range(2):
+        store.open(DRAFT)
+        store.observe(Observation({"score": float(n)}, {}))
+        store.finish()
+    before = store.trials()
+    (file,) = (store.project / "data" / "mlflow" / "history").glob("*.jsonl")
+    assert [json.loads(line)["score"] for line in file.read_text().splitlines()] == [0.0, 1.0]
+    file.write_text(file.read_text()[:-20])
+    assert again(store).trials() == before
