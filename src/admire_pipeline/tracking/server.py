@@ -73,7 +73,7 @@ def connect(
         # Two processes that create the tables of a new SQLite file at once break it.
         with FileLock(folder / ".lock"), impatient(settings.server_timeout):
             if uri.startswith(SQLITE):
-                _create_database(Path(uri.removeprefix(SQLITE)))
+                create_database(Path(uri.removeprefix(SQLITE)))
             elif not remote and re.match(r"(postgresql|mysql|mssql|sqlite)\b", uri):
                 _reach_database(uri, settings.server_timeout)
             client = MlflowClient(uri)
@@ -168,7 +168,7 @@ def _reach_database(uri: str, timeout: float) -> None:
         raise error
 
 
-def _create_database(path: Path) -> None:
+def create_database(path: Path) -> None:
     """Create a SQLite file with MLflow's tables, whole or not at all.
 
     MLflow takes a second and some hundred statements for it; killed in between, it would leave a

@@ -351,4 +351,4 @@ class CampaignStore:
 
     def _let_go(self) -> None:
         cast(Lease, self._lease).end()
-        self._open = self._lease = None
+        self._open = self._lease = self._snapshot = None
