@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
 from admire_pipeline.tracking.server import create_database
+from tests.servers import NO_POSTGRES, Postgres, find_postgres
 
 # Models of a second are slower on two threads than on one, and far slower beside another load.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -151,3 +152,18 @@ def steps() -> Callable[[Project, int], None]:
             assert result.exit_code == 0, result.output
 
     return run
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A Postgres server."""
+    if find_postgres() is None:
+        pytest.skip(NO_POSTGRES)
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> str:
+    """URI of an empty Postgres database."""
+    return postgres.create_database()

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,57 +10,19 @@ import mlflow
 import pytest
 
 from tests.conftest import Project
-
-
-class Server:
-    """A real MLflow server on loopback."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._folder = folder
-        folder.mkdir()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{self._folder}/mlflow.db"]
-        command += ["--artifacts-destination", str(self._folder / "artifacts")]
-        self._process = subprocess.Popen(
-            command,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                with urllib.request.urlopen(f"{self.uri}/health", timeout=5):
-                    return
-            except (urllib.error.URLError, ConnectionError):
-                assert time.monotonic() < deadline and self._process.poll() is None
-                time.sleep(0.3)
-
-    def stop(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+from tests.servers import MlflowServer
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "server")
-    server.start()
-    yield server
-    server.stop()
+def server(tmp_path: Path) -> Iterator[MlflowServer]:
+    with MlflowServer(tmp_path / "server") as server:
+        yield server
 
 
 @pytest.mark.slow
 def test_result_waits_on_disk_until_the_server_is_back(
     project: Project,
-    server: Server,
+    server: MlflowServer,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -86,7 +41,7 @@ def test_result_waits_on_disk_until_the_server_is_back(
     while not list(folder.glob("*/checkpoints")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
-    server.stop()
+    server.kill()
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 1
     assert "Traceback" not in output, output
