@@ -21,10 +21,12 @@ ui: $(STAMP)    ## the MLflow UI of the campaign, on this machine only
 
 test: lint types unit ## everything CI checks
 
-lint: $(STAMP)  ## ruff and import-linter
+lint: $(STAMP)  ## ruff, import-linter, and what the containers are made from
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.compose-spec compose*.yaml
 
 types: $(STAMP) ## mypy
 	$(BIN)/mypy
