@@ -220,8 +220,11 @@ class Composition:
         self._started: list[Container] = []
         self._needed: dict[str, Container] = {}
         command = ["bwrap", "--unshare-user", "--unshare-net", "--dev-bind", "/", "/"]
-        command += ["--die-with-parent", "sleep", "infinity"]
+        command += ["--die-with-parent", "sh", "-c", "echo ready; exec sleep infinity"]
         self._network = Container(command, 1, scratch / "network.log")
+        while not self._network.output():
+            assert self._network.runs()
+            time.sleep(0.01)
 
     def __enter__(self) -> Composition:
         return self
