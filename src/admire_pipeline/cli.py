@@ -14,7 +14,7 @@ import click
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, _split_params, env_option
 
-from admire_pipeline.credentials import mask_errors
+from admire_pipeline.credentials import mask_logs, mask_tracebacks, masked
 from admire_pipeline.errors import CampaignOver, UserError, find_cause, suggest
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def cli() -> None:
 @contextmanager
 def _one_line_errors(verbose: bool) -> Iterator[None]:
     """Show what a user can put right as one line; anything else keeps its traceback."""
+    mask_logs()
+    mask_tracebacks()
     if verbose:
         logging.getLogger().setLevel(logging.DEBUG)
         logging.getLogger("admire_pipeline").setLevel(logging.DEBUG)
@@ -43,14 +45,13 @@ def _one_line_errors(verbose: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         raise click.ClickException("interrupted") from None
     except Exception as error:
-        mask_errors(error)
         if (over := find_cause(error, CampaignOver)) is not None:
-            click.echo(over)
+            click.echo(masked(str(over)))
             return
         known = find_cause(error, UserError) or _outside_error(error)
         if known is None or verbose:
             raise
-        raise click.ClickException(" ".join(str(known).split())) from None
+        raise click.ClickException(masked(" ".join(str(known).split()))) from None
 
 
 @cli.command("run", params=[*kedro_run.params], help=kedro_run.help)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from admire_pipeline.credentials import masked
+from admire_pipeline.credentials import export_login, masked
 from admire_pipeline.errors import UserError
 from admire_pipeline.tracking.settings import CampaignSettings
 
@@ -31,7 +31,7 @@ def resolve_tracking_uri(settings: CampaignSettings, project: Path) -> str:
     default = f"{SQLITE}{STORE_FOLDER / 'mlflow.db'}"
     uri = settings.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default
     if not uri.startswith(SQLITE):
-        return uri
+        return export_login(uri)
     # MLflow would take `sqlite:///name` as relative to the current folder.
     return f"{SQLITE}{(project / uri.removeprefix(SQLITE)).resolve()}"
 
@@ -83,7 +83,7 @@ def connect(
     except Exception as error:
         raise UserError(
             f"campaign.tracking_uri: cannot use {without_secrets(uri)!r} "
-            f"({without_secrets(_root_cause(error))}); allowed: a reachable MLflow server or "
+            f"({_root_cause(error)}); allowed: a reachable MLflow server or "
             "database"
         ) from error
     if experiment.lifecycle_stage != "active":
@@ -137,9 +137,8 @@ def impatient(timeout: float) -> Iterator[None]:
 
 
 def without_secrets(text: str) -> str:
-    """The text without the Hub's token, its URIs without user and password."""
-    # Greedy: a password may hold @ and / too. A path follows three slashes, and may hold @ as well.
-    return masked(re.sub(r"(?<=://)[^/\s]\S*@", "", text))
+    """See `masked`."""
+    return masked(text)
 
 
 def _reach_database(uri: str, timeout: float) -> None:
@@ -192,4 +191,5 @@ def create_database(path: Path) -> None:
 def _root_cause(error: BaseException) -> str:
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
+    line = masked(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+    return line[:200]

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
+from admire_pipeline.credentials import mask_logs
 from admire_pipeline.training.corpus.errors import CorpusError
 
 Job = TypeVar("Job")
@@ -75,6 +76,7 @@ class Workers:
 
 
 def _begin_worker() -> None:
+    mask_logs()
     # One process per core is enough: a tokenizer's own threads would only compete.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     threading.Thread(target=_end_with_parent, daemon=True).start()
