@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from admire_pipeline.training import launch
 from tests.conftest import Project
+from tests.sockets import listening
 from tests.test_crash import STEP, mlflow_client, there, wait_for
 
 
@@ -59,6 +60,7 @@ def test_ended_trial_is_resumed_by_its_processes(
     wait_for(there(project, "checkpoints/checkpoint-*/complete"), process)
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) >= 3, "accelerate and two processes"
+    assert listening(process.pid) == {"127.0.0.1"}
     process.send_signal(number)
     # A process that was killed cannot end them: they see it themselves.
     _, alive = psutil.wait_procs(family, timeout=30)

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.conftest import Project
+from tests.sockets import listening
 
 
 @pytest.mark.slow
@@ -36,12 +37,7 @@ def test_ui_listens_on_loopback_and_prints_its_link(project: Project) -> None:
             except urllib.error.URLError:
                 assert time.monotonic() < deadline and process.poll() is None
                 time.sleep(0.5)
-        listening = {
-            connection.laddr.ip
-            for connection in psutil.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
-        }
-        assert listening == {"127.0.0.1"}
+        assert listening(process.pid) == {"127.0.0.1"}
     finally:
         for child in psutil.Process(process.pid).children(recursive=True):
             child.kill()

@@ -14,6 +14,9 @@ from admire_pipeline.errors import UserError
 from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.settings import FidelitySettings, LaunchSettings
 
+ON_ONE_MACHINE = "admire_pipeline.training.loopback"
+"""Module that launches processes which meet on this machine."""
+
 SPREAD = ("FSDP", "DEEPSPEED")
 """Types of config that spread one model over the devices."""
 
@@ -81,9 +84,11 @@ def launch_command(launch: LaunchSettings, project: Path) -> list[str]:
         options += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     else:
         options += ["--config_file", str(project / launch.config)]
+    module = "accelerate.commands.launch"
     if machines == 1:
+        module = ON_ONE_MACHINE
         options += ["--main_process_port", "0"]  # a free one: trials may share a machine
-    return [sys.executable, "-m", "accelerate.commands.launch", *options]
+    return [sys.executable, "-m", module, *options]
 
 
 def read_config(launch: LaunchSettings, project: Path, key: str) -> dict[str, Any]:
