@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +22,7 @@ from transformers.utils import is_torch_tf32_available
 from admire_pipeline.errors import UserError
 from admire_pipeline.training import processes
 from admire_pipeline.training.callback import Mark, TrialCallback, latest_checkpoint, read_mark
+from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.device import has_bf16
 from admire_pipeline.training.lora import describe_adapters
 from admire_pipeline.training.models import training_flops
@@ -124,7 +126,13 @@ def train_model(  # noqa: PLR0913
         )
     if checkpoint is not None:
         logger.info("resuming from %s", checkpoint.name)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except UnpicklingError as error:
+        raise UserError(
+            f"{checkpoint}: it holds more than weights and numbers, and is not read "
+            f"({one_line(error)}); allowed: what the training has written, or delete it"
+        ) from error
     if save is not None:
         save(_gathered_weights(trainer))
     return TrainingRun(

@@ -80,7 +80,7 @@ def test_shards_are_mapped_read_only_and_cheap_to_pickle(sources, tmp_path):
     assert tokens.dtype == np.uint16
     with pytest.raises(ValueError, match="read-only"):
         tokens[0] = 1
-    again = pickle.loads(pickle.dumps(corpus))
+    again = pickle.loads(pickle.dumps(corpus))  # noqa: S301
     assert (again.train_tokens("a") == tokens).all()
     assert again.manifest["hash"] == corpus.manifest["hash"]
     assert (corpus.vocab_size, corpus.eos_token_id, corpus.pad_token_id) == (384, 1, 0)
