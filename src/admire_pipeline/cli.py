@@ -112,6 +112,44 @@ def run_steps(
 
 
 @admire.command()
+@click.option("--params", default="", callback=_split_params, help="As for `kedro run`.")
+@env_option
+@verbose_option
+def report(params: dict[str, Any], env: str | None, verbose: bool) -> None:
+    """What the campaign recommends and has spent, from its history alone; no compute."""
+    with _one_line_errors(verbose):
+        from kedro.io import AbstractDataset
+        from kedro.utils import find_kedro_project
+
+        from admire_pipeline.configuration import check_configuration
+        from admire_pipeline.pipelines.report import report_campaign
+        from admire_pipeline.reporting.console import print_recommendation
+        from admire_pipeline.tracking.server import without_secrets
+        from admire_pipeline.tracking.store import CampaignStore
+
+        project = find_kedro_project(Path.cwd())
+        parameters, catalog = _read_config(project, env, params)
+        config = check_configuration(parameters, catalog.get("corpus"), offline=True)
+        store = CampaignStore(config.campaign, project, {"campaign": {}})
+        made = report_campaign(
+            store.trials(),
+            project,
+            config.corpus,
+            config.campaign,
+            config.search,
+            config.fidelities,
+            config.evaluation,
+            config.objective,
+        )
+        entry = catalog["recommendation"]
+        absolute = {**entry, "filepath": str(project / entry["filepath"])}
+        AbstractDataset.from_config("recommendation", absolute).save(made["recommendation"])
+        uri = without_secrets(store.client.tracking_uri)
+        print_recommendation(made, uri, _console())
+        click.echo(f"kept    {entry['filepath']}")
+
+
+@admire.command()
 @click.option("--port", type=int, default=5000, show_default=True)
 @env_option
 @verbose_option
@@ -167,7 +205,8 @@ def plan(gpu: str, example_tokens: int | None, env: str | None, verbose: bool) -
         if gpu not in GPUS:
             raise UserError(f"--gpu: unknown {gpu!r}; {suggest(gpu, GPUS)}")
         project = find_kedro_project(Path.cwd())
-        parameters, corpus = _read_config(project, env)
+        parameters, catalog = _read_config(project, env)
+        corpus = catalog.get("corpus")
         config = check_configuration(parameters, corpus, offline=True)
         folder = project / corpus["filepath"]
         made = make_plan(
@@ -345,24 +384,27 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=120)
 
 
-def _config_loader(project: Path, env: str | None) -> Any:
+def _config_loader(project: Path, env: str | None, params: Mapping[str, Any] | None = None) -> Any:
     from kedro.framework.project import settings
 
     return settings.CONFIG_LOADER_CLASS(
         str(project / settings.CONF_SOURCE),
         env=env or os.environ.get("KEDRO_ENV"),
+        runtime_params=dict(params or {}),
         **settings.CONFIG_LOADER_ARGS,
     )
 
 
-def _read_config(project: Path, env: str | None) -> tuple[Any, Any]:
-    """Parameters, and the catalog's entry of the corpus; the credentials' token is taken in."""
+def _read_config(
+    project: Path, env: str | None, params: Mapping[str, Any] | None = None
+) -> tuple[Any, Any]:
+    """Parameters and catalog, as configured; the credentials' token is taken in."""
     from admire_pipeline.hooks import take_in_token
 
-    loader = _config_loader(project, env)
+    loader = _config_loader(project, env, params)
     take_in_token(loader)
     try:
-        return loader["parameters"], loader["catalog"].get("corpus")
+        return loader["parameters"], loader["catalog"]
     except Exception as error:  # Kedro and OmegaConf raise whatever they meet
         raise UserError(f"conf: {error}") from error
 

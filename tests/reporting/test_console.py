@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from admire_pipeline.reporting.console import print_report, progress_line, ui_command
+from admire_pipeline.reporting.console import (
+    print_recommendation,
+    print_report,
+    progress_line,
+    ui_command,
+)
 
 
 @pytest.fixture
@@ -98,6 +103,16 @@ def test_progress_line(report: dict[str, Any]) -> None:
         "trial-007-micro  score -2.5000  cost 0.400  spent 2.200/20  "
         "best predicted -2.2500 ± 0.1250"
     )
+
+
+def test_a_campaign_without_a_recommendation(report: dict[str, Any]) -> None:
+    report["campaign"]["statuses"] = {"observed": 1, "failed": 6}
+    console = Console(file=io.StringIO(), width=120)
+    print_recommendation(report | {"recommendation": {}}, "http://host:5000", console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "campaign  c: trials 1 observed, 6 failed" in text
+    assert "too few trials yet to recommend a mixture" in text
+    assert "spent 2.200 of 20 in 7 trials" in text
 
 
 def test_how_to_look() -> None:

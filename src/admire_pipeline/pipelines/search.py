@@ -15,6 +15,7 @@ from admire_pipeline.optimizer.costs import learn_costs
 from admire_pipeline.pipelines.recipes import check_recipe
 from admire_pipeline.tracking import CampaignSettings, Trial, TrialStatus
 from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.corpus.settings import CorpusSettings
 from admire_pipeline.training.objective import (
     ObjectiveSettings,
     measured_metrics,
@@ -88,7 +89,7 @@ def build_space(
 
 
 def campaign_space(
-    corpus: Corpus,
+    corpus: Corpus | CorpusSettings,
     search: SearchSettings,
     fidelities: Ladder,
     evaluation: EvaluationSettings,
@@ -96,12 +97,20 @@ def campaign_space(
 ) -> Space:
     """The campaign's space: what may be tried, and the metrics that its score is made of.
 
+    Args:
+        corpus: Built or not: only its domains' names count.
+        search: The bounds.
+        fidelities: The ladder.
+        evaluation: What is measured.
+        objective: What the score is made of.
+
     Raises:
         ValueError: If the bounds leave no feasible mixture.
     """
-    measured = measured_metrics(corpus.validation_domains, evaluation)
+    domains = corpus if isinstance(corpus, CorpusSettings) else corpus.settings
+    measured = measured_metrics(domains.evaluated, evaluation)
     weights = signed_weights(measured, objective.weights)
-    return build_space(corpus.domains, search, fidelities, weights)
+    return build_space(domains.trained, search, fidelities, weights)
 
 
 def current_costs(

@@ -10,6 +10,7 @@ from kedro.pipeline import Node
 
 from admire_pipeline.pipelines.search import SearchSettings, campaign_space, tabulate_trials
 from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.corpus.settings import CorpusSettings
 from admire_pipeline.training.objective import ObjectiveSettings
 from admire_pipeline.training.settings import EvaluationSettings, Ladder
 
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 def read_warm_start(
     project_folder: Path,
-    corpus: Corpus,
+    corpus: Corpus | CorpusSettings,
     search: SearchSettings,
     fidelities: Ladder,
     evaluation: EvaluationSettings,

@@ -1,4 +1,4 @@
-"""The report of a step, for a terminal."""
+"""The reports of a step and of a campaign, for a terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,29 @@ BAR = 16
 def print_report(report: Mapping[str, Any], tracking_uri: str, console: Console) -> None:
     """Print the trial, the recommendation, the budget and how to open the MLflow UI."""
     console.print(Group(*_trial(report["trial"], report["recommendation"])), highlight=False)
-    campaign = report["campaign"]
+    _print_campaign(report["campaign"], tracking_uri, console)
+
+
+def print_recommendation(report: Mapping[str, Any], tracking_uri: str, console: Console) -> None:
+    """Print a campaign's recommendation, its trials, the budget and how to open the MLflow UI."""
+    campaign, best = report["campaign"], report["recommendation"]
+    statuses = ", ".join(f"{count} {status}" for status, count in campaign["statuses"].items())
+    lines: list[RenderableType] = [Text(f"\ncampaign  {campaign['name']}: trials {statuses}")]
+    if best:
+        table = Table("domain", box=None, pad_edge=False)
+        table.add_column("recommended", justify="right")
+        table.add_column("")
+        largest = max(best["mixture"].values())
+        for domain, weight in best["mixture"].items():
+            table.add_row(domain, f"{weight:.1%}", _bar(weight, largest))
+        lines += [table, _best(best)]
+    else:
+        lines.append(Text("best    too few trials yet to recommend a mixture"))
+    console.print(Group(*lines), highlight=False)
+    _print_campaign(campaign, tracking_uri, console)
+
+
+def _print_campaign(campaign: Mapping[str, Any], tracking_uri: str, console: Console) -> None:
     console.print(
         f"budget  spent {campaign['spent']:.3f} of {campaign['budget']:g} in "
         f"{campaign['trials']} trials (unit: one training of the target)",
@@ -100,16 +122,18 @@ def _trial(trial: Mapping[str, Any], best: Mapping[str, Any]) -> list[Renderable
         ),
     ]
     if best:
-        origin = f"evaluated in {best['trial']}" if best["trial"] else "not evaluated yet"
-        # Small sizes tell which mixture is better, not how good the target will be.
-        guess = "" if best["target_trials"] else "; no trial there yet: a guess"
-        lines.append(
-            Text(
-                f"best    predicted score {best['score_mean']:.4f} ± {best['score_sd']:.4f} at "
-                f"{best['fidelity']}{guess}; the recommended mixture above is {origin}"
-            )
-        )
+        lines.append(_best(best))
     return lines
+
+
+def _best(best: Mapping[str, Any]) -> Text:
+    origin = f"evaluated in {best['trial']}" if best["trial"] else "not evaluated yet"
+    # Small sizes tell which mixture is better, not how good the target will be.
+    guess = "" if best["target_trials"] else "; no trial there yet: a guess"
+    return Text(
+        f"best    predicted score {best['score_mean']:.4f} ± {best['score_sd']:.4f} at "
+        f"{best['fidelity']}{guess}; the recommended mixture above is {origin}"
+    )
 
 
 def _tasks(

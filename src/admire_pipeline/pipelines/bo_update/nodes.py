@@ -19,6 +19,7 @@ from admire_pipeline.pipelines.warm_start import add_warm_start
 from admire_pipeline.tracking import CampaignSettings, Trial, spent
 from admire_pipeline.tracking.trial import Observation
 from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.corpus.settings import CorpusSettings
 from admire_pipeline.training.objective import ObjectiveSettings
 from admire_pipeline.training.settings import EvaluationSettings, Ladder
 
@@ -56,7 +57,7 @@ def record_trial(
 
 def recommend_mixture(  # noqa: PLR0913, PLR0917
     observation: list[Trial],
-    corpus: Corpus,
+    corpus: Corpus | CorpusSettings,
     campaign: CampaignSettings,
     search: SearchSettings,
     fidelities: Ladder,
@@ -69,7 +70,7 @@ def recommend_mixture(  # noqa: PLR0913, PLR0917
 
     Args:
         observation: The history, this step's trial included.
-        corpus: Its domains.
+        corpus: Its domains; whether it is built does not matter.
         campaign: Its seed, and where the costs come from.
         search: The policy.
         fidelities: The ladder.
@@ -141,15 +142,22 @@ def report_step(
             "metrics": dict(done.metrics),
         },
         "recommendation": recommendation,
-        "campaign": {
-            "name": campaign.name,
-            "trials": len(observation),
-            "spent": spent(observation),
-            "budget": campaign.budget,
-            "costs": {
-                "origin": campaign.costs,
-                "next": current_costs(campaign, fidelities, observation),
-            },
+        "campaign": describe_campaign(observation, campaign, fidelities),
+    }
+
+
+def describe_campaign(
+    trials: list[Trial], campaign: CampaignSettings, fidelities: Ladder
+) -> dict[str, Any]:
+    """What the campaign has spent so far, and what its next trial would cost."""
+    return {
+        "name": campaign.name,
+        "trials": len(trials),
+        "spent": spent(trials),
+        "budget": campaign.budget,
+        "costs": {
+            "origin": campaign.costs,
+            "next": current_costs(campaign, fidelities, trials),
         },
     }
 
