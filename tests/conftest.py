@@ -20,6 +20,7 @@ from kedro.framework.startup import bootstrap_project
 
 from admire_pipeline.tracking.server import create_database
 from tests.servers import NO_POSTGRES, Postgres, find_postgres
+from tests import chaos as faults
 
 # Models of a second are slower on two threads than on one, and far slower beside another load.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,6 +33,28 @@ LEDGERS = "admire-ledgers"
 
 ROOT = Path(__file__).resolve().parents[1]
 ENV = "test"
+CHAOS = pytest.StashKey[faults.Chaos]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="faults in their full form (make chaos)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[CHAOS] = faults.Chaos(full=config.getoption("--full"))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    chaos = config.stash[CHAOS]
+    if chaos.full and chaos.faults:
+        terminalreporter.write_line(faults.table(chaos.faults))
+        faults.write_table(chaos.faults, ROOT / faults.TABLE)
+
+
+@pytest.fixture
+def chaos(request: pytest.FixtureRequest) -> faults.Chaos:
+    """Where a fault's tries are counted, and whether the full form was asked for."""
+    return request.config.stash[CHAOS]
 
 
 class Project:

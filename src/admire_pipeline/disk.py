@@ -8,8 +8,8 @@ from pathlib import Path
 
 
 def sync(folder: Path) -> None:
-    """Wait until the folder, and the files in it, are on the disk."""
-    for path in [*folder.iterdir(), folder]:
+    """Wait until the folder, and all in it, is on the disk."""
+    for path in [*folder.rglob("*"), folder]:
         sync_file(path)
 
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from admire_pipeline.disk import sync, write_atomically
+from admire_pipeline.disk import sync
 from admire_pipeline.errors import TrialError, UserError
+from admire_pipeline.integrity import (
+    DamagedError,
+    check_files,
+    checksum,
+    read_sealed,
+    write_sealed,
+)
 from admire_pipeline.training import processes
 from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.settings import TrainingSettings
@@ -23,6 +30,8 @@ from admire_pipeline.training.weights import COMPLETE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,51 +42,59 @@ class Mark:
         training: Hash of all that the training's result depends on.
         layout: How it lies on disk (`processes.layout`).
         seconds: Of training before it.
+        files: Checksum of each of its files.
     """
 
     training: str
     layout: str
     seconds: float = 0.0
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def latest_checkpoint(folder: Path, ours: Mark) -> Path | None:
-    """The last complete checkpoint; those cut short are of no use and are removed.
+    """The last checkpoint that is complete and undamaged; later ones are of no use, and removed.
 
     Raises:
         UserError: If it is of another training or lies otherwise: it was paid for, and is left.
     """
-    complete = []
-    for path in folder.glob("checkpoint-[0-9]*"):
+    found = folder.glob("checkpoint-[0-9]*")
+    for path in sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True):
         if (path / COMPLETE).exists():
-            complete.append(path)
-        else:
-            shutil.rmtree(path)
-    last = max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-    if last is None:
-        return None
-    mark = read_mark(last)
+            try:
+                mark = read_mark(path)
+                _check_origin(path, mark, ours)
+                check_files(path, mark.files)
+                return path
+            except DamagedError as damage:
+                logger.warning("%s: %s; training goes on from before it", path.name, damage)
+        shutil.rmtree(path)
+    return None
+
+
+def _check_origin(checkpoint: Path, mark: Mark, ours: Mark) -> None:
+    folder = checkpoint.parent
     if mark.layout != ours.layout:
         raise UserError(
-            f"launch: {last} was written by {mark.layout}, and cannot be gone on from by "
+            f"launch: {checkpoint} was written by {mark.layout}, and cannot be gone on from by "
             f"{ours.layout}; allowed: the launch it was written by, or delete {folder}"
         )
     if mark.training != ours.training:
         raise UserError(
-            f"{last}: it is of another recipe, model or mixture than the trial; allowed: those it "
-            f"was written by, or delete {folder}"
+            f"{checkpoint}: it is of another recipe, model or mixture than the trial; allowed: "
+            f"those it was written by, or delete {folder}"
         )
-    return last
 
 
 def read_mark(checkpoint: Path) -> Mark:
     """What a complete checkpoint is of.
 
     Raises:
-        UserError: If that cannot be read.
+        DamagedError: If that is not what was written.
+        UserError: If it was written by another version.
     """
     try:
-        return Mark(**json.loads((checkpoint / COMPLETE).read_text()))
-    except (ValueError, TypeError) as error:
+        return Mark(**read_sealed(checkpoint / COMPLETE))
+    except TypeError as error:
         raise UserError(
             f"{checkpoint}: what it is of cannot be read ({one_line(error)}); allowed: a "
             "checkpoint of this version, or delete it"
@@ -161,13 +178,16 @@ class TrialCallback(TrainerCallback):
     ) -> None:
         """Mark the checkpoint as complete, once every process has written its part."""
         processes.wait()
-        if not processes.is_main():
-            return
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        # The mark must not reach the disk before what it vouches for.
-        sync(folder)
-        mark = replace(self._begun, seconds=self.seconds)
-        write_atomically(folder / COMPLETE, json.dumps(asdict(mark)))
+        names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+        names = processes.agree(sorted(names))
+        sums = processes.spread(lambda share: [checksum(folder / name) for name in share], names)
+        if processes.is_main():
+            # The mark must not reach the disk before what it vouches for.
+            sync(folder)
+            files = dict(zip(names, sums, strict=True))
+            mark = replace(self._begun, seconds=self.seconds, files=files)
+            write_sealed(folder / COMPLETE, asdict(mark))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
