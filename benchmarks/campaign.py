@@ -30,6 +30,7 @@ from admire_pipeline.training.evaluation import evaluate_domains
 from admire_pipeline.training.mixing import plan_mixture
 from admire_pipeline.training.objective import Metric, score_metrics
 from admire_pipeline.training.run import load_model, train_trial
+from admire_pipeline.training.weights import CHECKPOINTS
 
 PROJECT = Path(__file__).resolve().parents[1]
 FRESH_SEED = 1000
@@ -129,6 +130,7 @@ def train_and_score(
     run = train_trial(
         target, plan.to_dict(), corpus, folder, seed, config.evaluation, lambda *_: None
     )
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     metrics = evaluate_domains(
         load_model(folder / run["model"]),
         corpus,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 import yaml
 
 from admire_pipeline.errors import UserError
+from admire_pipeline.integrity import read_sealed
 from admire_pipeline.training.command import check_config_file
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.lora import merge_adapters
@@ -189,7 +189,7 @@ def test_finished_trial_is_an_ordinary_model(
         "training_run.json",
     ]
     assert load_model(tmp_path / "model").num_parameters() == run["parameters"]
-    assert json.loads((tmp_path / "model" / "training_run.json").read_text()) == run
+    assert read_sealed(tmp_path / "model" / "training_run.json") == run
 
 
 @pytest.mark.parametrize(

@@ -255,12 +255,3 @@ def test_a_finished_model_is_evaluated_in_the_dtype_it_was_saved_in(
 ) -> None:
     build_model(model_settings, corpus, 64, seed=1).to(dtype).save_pretrained(tmp_path)
     assert load_model(tmp_path).lm_head.weight.dtype == dtype
-
-
-def test_weights_that_are_gone(
-    corpus: Corpus, model_settings: ModelSettings, tmp_path: Path
-) -> None:
-    build_model(model_settings, corpus, 64, seed=1).save_pretrained(tmp_path)
-    (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"the trial's weights are not there.*; allowed: "):
-        load_model(tmp_path)

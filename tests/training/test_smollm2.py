@@ -13,6 +13,7 @@ from admire_pipeline.training.evaluate import evaluate_trial
 from admire_pipeline.training.mixing import plan_mixture
 from admire_pipeline.training.run import train_trial
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
+from admire_pipeline.training.weights import model_hash
 from tests.chats import write_chats
 
 EXAMPLES, LENGTH = 24, 192
@@ -42,7 +43,9 @@ def test_the_up_weighted_domain_is_learned(smollm2: Path, tmp_path: Path) -> Non
     evaluation = evaluate_settings(tmp_path)
 
     def measure(model: Path) -> dict[str, float]:
-        metrics = evaluate_trial(model, corpus, LENGTH, evaluation, tmp_path / "cache").metrics
+        metrics = evaluate_trial(
+            model, corpus, LENGTH, evaluation, tmp_path / model_hash(model)
+        ).metrics
         assert all(math.isfinite(m.value) and math.isfinite(m.standard_error) for m in metrics)
         return {metric.name: metric.value for metric in metrics}
 

@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +72,7 @@ def evaluate_trial(
     corpus: Corpus,
     sequence_length: int,
     evaluation: EvaluationSettings,
-    cache: Path,
+    results: Path,
 ) -> Evaluation:
     """Measure what was not measured before on the same model.
 
@@ -84,51 +83,26 @@ def evaluate_trial(
         corpus: Its validation domains and tokenizer.
         sequence_length: Tokens in a window of validation text.
         evaluation: What is measured; paths as seen from here (`EvaluationSettings.located`).
-        cache: Folder of the results of all models.
+        results: Folder of what was measured of this model.
 
     Raises:
         UserError: If a task cannot be run; what is measured by then is kept.
     """
     this_process()  # meets the others, where some were launched
-    folder = cache / agree(model_hash(model_folder) if is_main() else "")
     units = _units(corpus, sequence_length, evaluation)
-    results = list(_evaluate(model_folder, folder, units))
+    found = list(_evaluate(model_folder, results, units))
     return Evaluation(
-        [Metric(**row) for result in results for row in result["metrics"]],
-        {name: r["harness"] for name, r in zip(evaluation.tasks, results[1:], strict=True)},
-        sum(result["seconds"] for result in results),
+        [Metric(**row) for result in found for row in result["metrics"]],
+        {name: r["harness"] for name, r in zip(evaluation.tasks, found[1:], strict=True)},
+        sum(result["seconds"] for result in found),
     )
 
 
 def is_evaluated(
-    model_folder: Path,
-    corpus: Corpus,
-    sequence_length: int,
-    evaluation: EvaluationSettings,
-    cache: Path,
+    corpus: Corpus, sequence_length: int, evaluation: EvaluationSettings, results: Path
 ) -> bool:
     """Whether `evaluate_trial` would find everything measured."""
-    folder = cache / model_hash(model_folder)
-    return all(unit.path(folder).exists() for unit in _units(corpus, sequence_length, evaluation))
-
-
-def model_hash(folder: Path) -> str:
-    """Hash of all that decides what a model says: its config and every byte of its weights."""
-    paths = [folder / name for name in ("config.json", "generation_config.json")]
-    paths = [*filter(Path.exists, paths), *sorted(folder.glob("*.safetensors"))]
-    states = [(path, path.stat()) for path in paths]
-    return _hash_files(tuple((path, s.st_size, s.st_mtime_ns) for path, s in states))
-
-
-@lru_cache(maxsize=1)
-def _hash_files(files: tuple[tuple[Path, int, int], ...]) -> str:
-    digest = hashlib.sha256()
-    for path, size, _ in files:
-        digest.update(f"{path.name} {size}\n".encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 24):
-                digest.update(block)
-    return digest.hexdigest()
+    return all(unit.path(results).exists() for unit in _units(corpus, sequence_length, evaluation))
 
 
 def _evaluate(model_folder: Path, folder: Path, units: Sequence[_Unit]) -> Iterator[dict[str, Any]]:

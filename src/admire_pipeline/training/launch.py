@@ -25,7 +25,12 @@ from admire_pipeline.training.command import launch_command
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
-from admire_pipeline.training.weights import CHECKPOINTS, COMPLETE, MODEL, TRAINING_RUN
+from admire_pipeline.training.weights import (
+    CHECKPOINTS,
+    COMPLETE,
+    check_model,
+    finished_run,
+)
 
 if TYPE_CHECKING:
     from admire_pipeline.training.evaluate import Evaluation
@@ -79,7 +84,7 @@ def train(  # noqa: PLR0913
         LaunchError: If they failed in another way.
     """
     # A training that is done is read by this process.
-    if fidelity.launch.in_process or (folder / MODEL / TRAINING_RUN).exists():
+    if fidelity.launch.in_process or finished_run(folder) is not None:
         from admire_pipeline.training.run import train_trial
 
         with _forgiving(folder):
@@ -97,7 +102,7 @@ def train(  # noqa: PLR0913
 
 def evaluate(  # noqa: PLR0913, PLR0917
     fidelity: FidelitySettings,
-    model: Path,
+    training_run: Mapping[str, Any],
     corpus: Corpus,
     folder: Path,
     evaluation: EvaluationSettings,
@@ -105,16 +110,18 @@ def evaluate(  # noqa: PLR0913, PLR0917
 ) -> Evaluation:
     """`evaluate_trial` on as many devices as the fidelity's `launch` says.
 
+    The checkpoints of the training are removed after it: until then its model may prove damaged.
+
     Args:
         fidelity: Recipe and launch.
-        model: Folder of the finished model.
+        training_run: As of `train`.
         corpus: The text.
         folder: The trial's own.
         evaluation: What is measured.
         project: Where relative paths start, and results are kept.
 
     Raises:
-        UserError: If a task cannot be run, or see `train`.
+        UserError: If the model is damaged, a task cannot be run, or see `train`.
         LaunchError: See `train`.
     """
     from admire_pipeline.training.evaluate import (  # transformers takes seconds
@@ -122,20 +129,25 @@ def evaluate(  # noqa: PLR0913, PLR0917
         is_evaluated,
     )
 
-    evaluation, cache = evaluation.located(project), project / EVALUATIONS
-    what = (model, corpus, fidelity.training.sequence_length, evaluation, cache)
-    if not fidelity.launch.in_process and not is_evaluated(*what):
-        job = worker.Job(
-            call="evaluate",
-            fidelity=fidelity,
-            corpus=corpus,
-            folder=folder,
-            evaluation=evaluation,
-            arguments={"model": str(model), "cache": str(cache)},
-        )
-        run_job(job, project, lambda *_: None)
+    evaluation, model = evaluation.located(project), folder / training_run["model"]
+    results = project / EVALUATIONS / training_run["hash"]
+    what = (corpus, fidelity.training.sequence_length, evaluation, results)
+    if not is_evaluated(*what):
+        check_model(model, training_run["hash"])
+        if not fidelity.launch.in_process:
+            job = worker.Job(
+                call="evaluate",
+                fidelity=fidelity,
+                corpus=corpus,
+                folder=folder,
+                evaluation=evaluation,
+                arguments={"model": str(model), "results": str(results)},
+            )
+            run_job(job, project, lambda *_: None)
     # After a launch nothing is left to measure: it is read.
-    return evaluate_trial(*what)
+    measured = evaluate_trial(model, *what)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    return measured
 
 
 def run_job(job: worker.Job, project: Path, log: Callable[[Mapping[str, float], int], None]) -> Any:

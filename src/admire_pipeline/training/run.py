@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from admire_pipeline.disk import sync, sync_file
 from admire_pipeline.errors import UserError
+from admire_pipeline.integrity import write_sealed
 from admire_pipeline.training import processes
 from admire_pipeline.training.dataset import MixtureDataset
 from admire_pipeline.training.evaluation import evaluate_domains, mean_bits_per_byte
@@ -23,7 +23,14 @@ from admire_pipeline.training.models import build_model
 from admire_pipeline.training.processes import this_process
 from admire_pipeline.training.settings import EvaluationSettings, FidelitySettings
 from admire_pipeline.training.trainer import train_model
-from admire_pipeline.training.weights import CHECKPOINTS, MODEL, TRAINING_RUN, UNFINISHED
+from admire_pipeline.training.weights import (
+    CHECKPOINTS,
+    MODEL,
+    TRAINING_RUN,
+    UNFINISHED,
+    finished_run,
+    model_hash,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,23 +64,19 @@ def train_trial(  # noqa: PLR0913
         log: Takes metrics of the curves and their optimizer step.
 
     Returns:
-        The fields of `TrainingRun`; `model`: where the model is, within `folder`; `corpus`: hash of
-        the text.
+        The fields of `TrainingRun`; `model`: where the model is, within `folder`; `hash`: of the
+        model; `corpus`: hash of the text.
 
     Raises:
         UserError: If the text has changed since the trial was begun.
     """
-    done = folder / MODEL / TRAINING_RUN
-    checkpoints = folder / CHECKPOINTS
-    if done.exists():
-        finished = dict(json.loads(done.read_text()))
+    if (finished := finished_run(folder)) is not None:
         if finished["corpus"] != corpus.manifest["hash"]:
             raise UserError(
                 "corpus: its text has changed since the trial's model was trained; allowed: the "
                 "same text, or give the trial up with `kedro admire abandon`"
             )
         logger.info("training was finished before")
-        shutil.rmtree(checkpoints, ignore_errors=True)
         return finished
     training = fidelity.training
     disable_progress_bar()  # of writing and reading weights; training has its own
@@ -96,15 +99,15 @@ def train_trial(  # noqa: PLR0913
             disable_progress_bar()  # the Trainer has switched it on again
             merge_adapters(model).save_pretrained(aside, state_dict=weights)
 
-    run = train_model(model, dataset, training, checkpoints, seed, log, evaluate, save)
+    run = train_model(model, dataset, training, folder / CHECKPOINTS, seed, log, evaluate, save)
     result = {**asdict(run), "model": MODEL, "corpus": corpus.manifest["hash"]}
     if processes.is_main():
         # Written aside and renamed: a model that stands there is whole.
-        (aside / done.name).write_text(json.dumps(result))
+        result["hash"] = model_hash(aside)
+        write_sealed(aside / TRAINING_RUN, result)
         sync(aside)
         aside.rename(folder / MODEL)
-        sync_file(folder)  # the checkpoints go only once the model is there to stay
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        sync_file(folder)
         logger.info(
             "trained %d of %d parameters on %d tokens in %.1f s",
             run.trained,
@@ -112,24 +115,14 @@ def train_trial(  # noqa: PLR0913
             run.tokens,
             run.seconds,
         )
-    processes.wait()
-    return result
+    return processes.agree(result)  # the others wait until it is there
 
 
 def load_model(folder: Path) -> PreTrainedModel:
-    """The finished model in the dtype that it was saved in, on this process' GPU if there is one.
-
-    Raises:
-        UserError: If its weights are not there.
-    """
+    """The finished model in the dtype it was saved in, on this process' GPU if there is one."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    if not any(folder.glob("*.safetensors")):
-        raise UserError(
-            f"{folder}: the trial's weights are not there, removed or on the machine that trained "
-            "them; allowed: to evaluate it there, or give it up with `kedro admire abandon`"
-        )
     disable_progress_bar()
     gpu = f"cuda:{this_process().local_process_index}"
     device = gpu if torch.cuda.is_available() else "cpu"

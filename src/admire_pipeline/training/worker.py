@@ -90,7 +90,7 @@ def _evaluate(job: Job, _log: Log) -> None:
         job.corpus,
         job.fidelity.training.sequence_length,
         job.evaluation,
-        Path(job.arguments["cache"]),
+        Path(job.arguments["results"]),
     )
 
 

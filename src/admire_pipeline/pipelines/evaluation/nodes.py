@@ -34,7 +34,7 @@ def evaluate_model(  # noqa: PLR0913, PLR0917
     check_recipe(trial, recipes)
     measured = launch.evaluate(
         fidelities[trial.fidelity],
-        trial_folder / training_run["model"],
+        training_run,
         corpus,
         trial_folder,
         evaluation,
