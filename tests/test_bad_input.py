@@ -402,7 +402,7 @@ def test_stage_out_of_order_keeps_the_trial(project: Project) -> None:
     assert project.kedro("run", "--pipelines=proposal").exit_code == 0
     result = project.kedro("run", "--pipelines=evaluation")
     assert result.exit_code == 1
-    assert re.search(r"Error: trial-001-\w+: training_run\.json is not there yet", result.output)
+    assert re.search(r"Error: trial-001-\w+: training_run\.json is missing", result.output)
     (run,) = project.runs()
     assert run.info.status == "KILLED" and run.data.tags["admire.resumable"] == "true"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from admire_pipeline.training.weights import model_hash
 from tests.chaos import Chaos
 from tests.conftest import Project
-from tests.damage import damage
+from tests.damage import KINDS, damage
 
 TRAINED = ("proposal", "data_mixing", "fine_tuning")
 
@@ -72,4 +73,56 @@ def test_an_evaluated_model_may_be_gone(with_checkpoints: Project) -> None:
     run(project, "evaluation")
     shutil.rmtree(folder / "model")
     run(project, "evaluation", "bo_update")
+    assert the_trial(project)[0].info.status == "FINISHED"
+
+
+@pytest.mark.chaos
+def test_damaged_files_of_a_trial_are_fetched_from_its_run(
+    project: Project, chaos: Chaos, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Stages run one by one, and each meets damage to what the one before has left."""
+    stages = {
+        "proposal": [],
+        "data_mixing": ["mixing_plan.json"],
+        "fine_tuning": ["training_run.json"],
+        "evaluation": ["evaluation.json", "score.json"],
+        "bo_update": [],
+    }
+    fault = chaos.fault("a file of a trial (plan, training run, evaluation, score) damaged")
+    chance = random.Random(8)
+    for number in range(5 if chaos.full else 1):
+        for stage, names in stages.items():
+            run(project, stage)
+            folder = project.folder / "data/06_models/trials" / project.runs()[-1].info.run_id
+            for name in names:
+                before = (folder / name).read_bytes()
+                damage(folder / name, KINDS[number % 2 - 1], chance)
+                assert (folder / name).read_bytes() != before
+        trial = project.runs()[-1]
+        assert trial.info.status == "FINISHED"
+        for names in stages.values():
+            for name in names:
+                assert f"{name} does not hold what was written to it; its copy in" in caplog.text
+        seen = json.loads((folder / "step_report.json").read_text())["trial"]
+        assert seen["score"] == trial.data.metrics["score"]
+        assert json.loads((folder / "score.json").read_text())["value"] == seen["score"]
+        plan = json.loads((folder / "mixing_plan.json").read_text())
+        assert sum(entry["tokens"] for entry in plan["domains"]) == plan["tokens"] == 8192
+        fault.tries += 4
+        caplog.clear()
+
+
+def test_a_damaged_file_without_a_copy_is_told_in_a_line(project: Project) -> None:
+    run(project, "proposal", "data_mixing")
+    trial, folder = the_trial(project)
+    plan = folder / "mixing_plan.json"
+    damage(plan, "flipped", random.Random(9))
+    for copy in (project.folder / "data" / "mlflow" / "artifacts").rglob(plan.name):
+        copy.unlink()
+    result = project.kedro("run", "--pipelines=fine_tuning")
+    assert result.exit_code == 1
+    assert f"{trial.info.run_name}: mixing_plan.json does not hold what was written" in (
+        result.output
+    )
+    run(project, "admire_step")
     assert the_trial(project)[0].info.status == "FINISHED"

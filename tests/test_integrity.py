@@ -12,7 +12,9 @@ import pytest
 from admire_pipeline.integrity import (
     DamagedError,
     check_files,
+    check_kept,
     checksum,
+    keep_checksum,
     read_sealed,
     write_sealed,
 )
@@ -26,6 +28,8 @@ def test_sealed_file_is_plain_json_and_reads_back_bit_for_bit(tmp_path: Path) ->
     write_sealed(path, CONTENT)
     assert read_sealed(path) == CONTENT
     assert json.loads(path.read_text())["score"] == 0.1 + 0.2
+    write_sealed(path, {"by number": {10: ("a",), 9: "b"}})
+    assert read_sealed(path) == {"by number": {"10": ["a"], "9": "b"}}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -65,3 +69,21 @@ def test_checksums_of_files(tmp_path: Path) -> None:
     (tmp_path / "a").unlink()
     with pytest.raises(DamagedError, match="a is missing"):
         check_files(tmp_path, sums)
+
+
+def test_checksum_beside_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    with pytest.raises(DamagedError, match=r"file\.txt is missing"):
+        check_kept(path)
+    path.write_text("what is written")
+    with pytest.raises(DamagedError, match=r"file\.txt does not hold"):
+        check_kept(path)
+    keep_checksum(path)
+    check_kept(path)
+    for name in ("file.txt", ".file.txt.checksum"):
+        before = (tmp_path / name).read_bytes()
+        damage(tmp_path / name, "flipped", random.Random(6))
+        with pytest.raises(DamagedError, match=r"file\.txt does not hold"):
+            check_kept(path)
+        (tmp_path / name).write_bytes(before)
+    check_kept(path)

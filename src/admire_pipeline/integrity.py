@@ -55,6 +55,7 @@ def check_files(folder: Path, checksums: Mapping[str, str]) -> None:
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON that holds its own checksum, atomically."""
+    content = json.loads(json.dumps(content))  # as it will be read: keys are text, tuples lists
     sealed = {**content, CHECKSUM: _checksum_of(content)}
     write_atomically(path, json.dumps(sealed, indent=2))
 
@@ -72,6 +73,26 @@ def read_sealed(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, AttributeError, TypeError):
         pass
     raise DamagedError(f"{path.name} does not hold what was written to it")
+
+
+def keep_checksum(path: Path) -> None:
+    """Keep a file's checksum in a hidden one beside it."""
+    write_atomically(_beside(path), checksum(path))
+
+
+def check_kept(path: Path) -> None:
+    """Compare a file with the checksum that was kept of it.
+
+    Raises:
+        DamagedError: If it is missing, or holds something else.
+    """
+    beside = _beside(path)
+    kept = beside.read_text(encoding="utf-8", errors="replace") if beside.exists() else ""
+    check_files(path.parent, {path.name: kept})
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{CHECKSUM}")
 
 
 def _checksum_of(content: Mapping[str, Any]) -> str:

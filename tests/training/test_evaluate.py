@@ -4,6 +4,8 @@ import json
 import math
 import os
 import pickle
+import random
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from admire_pipeline.training.harness import model
 from admire_pipeline.training.harness.model import wrap_model
 from admire_pipeline.training.run import load_model
 from admire_pipeline.training.settings import EvaluationSettings
+from tests.damage import damage
 from tests.training.harness.test_questions import choice, write
 
 LENGTH = 32
@@ -92,6 +95,27 @@ def test_what_was_measured_is_not_measured_again(
     monkeypatch.setattr(evaluate, "load_model", load)
     assert run(folder, corpus, settings(folder, batch_size=2)) == first
     assert kept(folder) == written
+
+
+@pytest.mark.parametrize("kind", ["truncated", "another digit"])
+def test_a_damaged_result_is_measured_again(
+    folder: Path, corpus: Corpus, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = run(folder, corpus, settings(folder))
+    written = kept(folder)
+    (result,) = (folder / "cache").glob("validation-*.json")
+    if kind == "truncated":
+        damage(result, kind, random.Random(7))
+    else:
+        result.write_text(re.sub(r'"value": \d', '"value": 9', result.read_text(), count=1))
+    assert not is_evaluated(corpus, LENGTH, settings(folder), folder / "cache")
+    assert run(folder, corpus, settings(folder)) == first
+    assert f"{result.name} does not hold what was written to it; it is measured again" in (
+        caplog.text
+    )
+    again = kept(folder)
+    assert again.pop("validation") > written.pop("validation")
+    assert again == written
 
 
 def test_tasks_have_a_batch_size_of_their_own(

@@ -15,6 +15,7 @@ from kedro.io import AbstractDataset, DatasetError
 
 from admire_pipeline.disk import save_atomically
 from admire_pipeline.errors import UserError
+from admire_pipeline.integrity import DamagedError, check_kept, keep_checksum
 from admire_pipeline.tracking.server import impatient, without_secrets
 from admire_pipeline.tracking.store import CampaignStore
 from admire_pipeline.tracking.trial import Observation, Trial, TrialDraft
@@ -212,13 +213,20 @@ class TrialFileDataset(CampaignDataset):
         self._optional = optional
 
     def load(self) -> Any:
-        """Read the trial's file; one written on another machine is fetched from its run."""
+        """Read the trial's file; one that is damaged or not here is fetched from its run."""
         path = self._path
-        if not path.exists() and not self.store.fetch_artifact(path):
-            raise UserError(
-                f"{self.store.current().name}: {self._name} is not there yet; run the stage that "
-                "makes it first, or `kedro run --pipelines=admire_step`"
-            )
+        try:
+            check_kept(path)
+        except DamagedError as damage:
+            name = self.store.current().name
+            if path.exists():
+                logger.warning("%s: %s; its copy in MLflow is used", name, damage)
+            if not self.store.fetch_artifact(path):
+                raise UserError(
+                    f"{name}: {damage}; run the stage that makes it first, or "
+                    "`kedro run --pipelines=admire_step`"
+                ) from None
+            keep_checksum(path)
         return _dataset(self._config, path).load()
 
     def save(self, data: Any) -> None:
@@ -227,6 +235,7 @@ class TrialFileDataset(CampaignDataset):
             return
         path = self._path
         _save_whole(self._config, path, data)
+        keep_checksum(path)
         self.store.log_artifact(path)
 
     def _exists(self) -> bool:

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from admire_pipeline.disk import write_atomically
+from admire_pipeline.integrity import DamagedError, read_sealed, write_sealed
 from admire_pipeline.training.evaluation import evaluate_domains
 from admire_pipeline.training.harness.questions import read_questions
 from admire_pipeline.training.objective import Metric
@@ -102,7 +102,8 @@ def is_evaluated(
     corpus: Corpus, sequence_length: int, evaluation: EvaluationSettings, results: Path
 ) -> bool:
     """Whether `evaluate_trial` would find everything measured."""
-    return all(unit.path(results).exists() for unit in _units(corpus, sequence_length, evaluation))
+    units = _units(corpus, sequence_length, evaluation)
+    return all(_read(unit.path(results)) is not None for unit in units)
 
 
 def _evaluate(model_folder: Path, folder: Path, units: Sequence[_Unit]) -> Iterator[dict[str, Any]]:
@@ -124,12 +125,18 @@ def _evaluate(model_folder: Path, folder: Path, units: Sequence[_Unit]) -> Itera
             "seconds": time.monotonic() - began,
         }
         if is_main():
-            write_atomically(unit.path(folder), json.dumps(result, indent=2))
+            write_sealed(unit.path(folder), result)
         yield result
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return read_sealed(path)
+    except DamagedError as damage:
+        logger.warning("%s; it is measured again", damage)
+        return None
 
 
 def _units(corpus: Corpus, sequence_length: int, evaluation: EvaluationSettings) -> list[_Unit]:
