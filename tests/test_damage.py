@@ -126,3 +126,54 @@ def test_a_damaged_file_without_a_copy_is_told_in_a_line(project: Project) -> No
     )
     run(project, "admire_step")
     assert the_trial(project)[0].info.status == "FINISHED"
+
+
+def refused(project: Project, stage: str, words: str) -> None:
+    result = project.kedro("run", f"--pipelines={stage}")
+    assert result.exit_code == 1
+    assert words in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.slow
+@pytest.mark.chaos
+def test_corpus_that_changes_under_a_campaign(project: Project, chaos: Chaos) -> None:
+    fault = chaos.fault("the corpus changes under a campaign: its text, its shards")
+    text = project.folder / "data" / "01_raw" / "letters.txt"
+    raw = text.read_text()
+
+    def change_text() -> None:
+        text.write_text(raw + "\nabcd abcd")
+
+    def mend_text() -> None:
+        text.write_text(raw)
+
+    def shards() -> Path:
+        folders = (project.folder / "data" / "05_model_input" / "corpus").glob("letters-*")
+        return max(folders, key=lambda folder: folder.stat().st_mtime_ns)
+
+    def change_shards() -> None:
+        damage(shards() / "train.tokens", "flipped", random.Random(11))
+
+    def mend_shards() -> None:
+        shutil.rmtree(shards())
+
+    run(project, "admire_step")
+    words = {change_text: "was made with other text", change_shards: "letters: train.tokens does"}
+    for change, mend in ((change_text, mend_text), (change_shards, mend_shards)):
+        known = [trial.info.run_id for trial in project.runs()]
+        change()
+        refused(project, "admire_step", words[change])
+        assert [trial.info.run_id for trial in project.runs()] == known, "before a trial is opened"
+        mend()
+        with fault.recovering():
+            run(project, "proposal", "data_mixing")
+        change()
+        refused(project, "fine_tuning", words[change])
+        trial = project.runs()[-1]
+        assert len(project.runs()) == len(known) + 1
+        assert trial.info.status in ("KILLED", "SCHEDULED"), "it waits"
+        mend()
+        with fault.recovering():
+            run(project, "admire_step")
+        assert [trial.info.status for trial in project.runs()] == ["FINISHED"] * (len(known) + 1)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +36,28 @@ def checksum(path: Path) -> str:
     return f"{size}-{crc:08x}"
 
 
-def check_files(folder: Path, checksums: Mapping[str, str]) -> None:
+def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Checksums of files in a folder, by name; read on all cores."""
+    names = list(names)
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(names, pool.map(checksum, [folder / name for name in names]), strict=True))
+
+
+def check_files(folder: Path, expected: Mapping[str, str]) -> None:
     """Compare files with their checksums.
 
     Args:
         folder: Where they are.
-        checksums: By name within the folder.
+        expected: Checksums by name within the folder.
 
     Raises:
         DamagedError: If one is missing or holds something else.
     """
-    for name, expected in checksums.items():
-        path = folder / name
-        if not path.is_file():
+    for name in expected:
+        if not (folder / name).is_file():
             raise DamagedError(f"{name} is missing")
-        if checksum(path) != expected:
+    for name, found in checksums(folder, expected).items():
+        if found != expected[name]:
             raise DamagedError(f"{name} does not hold what was written to it")
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import random
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 
+from admire_pipeline.errors import UserError
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.settings import ModelSettings, TrainingSettings
 from tests.chaos import Chaos
@@ -96,3 +99,44 @@ def test_where_all_are_damaged_training_starts_anew(
         "rng_state.pth does not hold what was written to it",
         "optimizer.pt is missing",
     ]
+
+
+def test_what_is_trained_on_changed_text_is_thrown_away(
+    corpus: Corpus, model_settings: ModelSettings, recipe: TrainingSettings, tmp_path: Path
+) -> None:
+    """The shards are written to while a training reads them."""
+    whole, _ = train(corpus, model_settings, recipe, tmp_path / "whole", Recorder())
+    tokens = corpus.folders["letters"] / "train.tokens"
+    before = tokens.read_bytes()
+    recorder = Recorder()
+
+    def log(metrics: Mapping[str, float], step: int) -> None:
+        recorder.points.append((step, dict(metrics)))
+        if step == END:
+            with tokens.open("r+b") as file:
+                file.write(bytes(len(before)))
+
+    with pytest.raises(UserError, match=r"corpus\.domains\.letters: train\.tokens does not hold"):
+        train(corpus, model_settings, recipe, tmp_path / "cut", Mock(log=log))
+    with tokens.open("r+b") as file:
+        file.write(before)
+    resumed, _ = train(corpus, model_settings, recipe, tmp_path / "cut", recorder := Recorder())
+    assert min(recorder.losses()) == END, "the last step before the change had its checkpoint"
+    assert torch.equal(weights(resumed), weights(whole))
+
+
+def test_text_that_changes_after_the_last_checkpoint(
+    corpus: Corpus, model_settings: ModelSettings, recipe: TrainingSettings, tmp_path: Path
+) -> None:
+    recipe = recipe.model_copy(update={"checkpoint_seconds": 60})
+    offsets = corpus.folders["letters"] / "train.offsets.npy"
+    before = offsets.read_bytes()
+
+    def log(metrics: Mapping[str, float], step: int) -> None:
+        offsets.write_bytes(before[:-1])
+
+    try:
+        with pytest.raises(UserError, match=r"train\.offsets\.npy does not hold"):
+            train(corpus, model_settings, recipe, tmp_path, Mock(log=log))
+    finally:
+        offsets.write_bytes(before)

@@ -19,7 +19,7 @@ from admire_pipeline.errors import TrialError, UserError
 from admire_pipeline.integrity import (
     DamagedError,
     check_files,
-    checksum,
+    checksums,
     read_sealed,
     write_sealed,
 )
@@ -111,6 +111,7 @@ class TrialCallback(TrainerCallback):
         begun: Mark,
         log: Callable[[Mapping[str, float], int], None],
         evaluate: Callable[[PreTrainedModel], Mapping[str, float]],
+        check: Callable[[], None],
     ) -> None:
         self._checkpoint_seconds = settings.checkpoint_seconds
         self._evaluate_at = {
@@ -119,6 +120,7 @@ class TrialCallback(TrainerCallback):
         self._begun = begun
         self._log = log
         self._evaluate = evaluate
+        self._check = check
         self.seconds = 0.0
 
     def on_train_begin(
@@ -181,8 +183,9 @@ class TrialCallback(TrainerCallback):
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
         names = processes.agree(sorted(names))
-        sums = processes.spread(lambda share: [checksum(folder / name) for name in share], names)
+        sums = processes.spread(lambda share: [*checksums(folder, share).values()], names)
         if processes.is_main():
+            self._check()  # what is trained on other text is of no use
             # The mark must not reach the disk before what it vouches for.
             sync(folder)
             files = dict(zip(names, sums, strict=True))
@@ -197,6 +200,8 @@ class TrialCallback(TrainerCallback):
             torch.cuda.synchronize()  # the last steps may still be under way
         self.seconds = self._begun.seconds + time.monotonic() - self._started
         self._bar.close()
+        if processes.is_main():
+            self._check()
 
     def _record(self, state: TrainerState, metrics: dict[str, float]) -> None:
         state.log_history.append({**metrics, "step": state.global_step})

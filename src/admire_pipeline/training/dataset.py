@@ -43,6 +43,7 @@ class MixtureDataset:
                 "campaign.name"
             )
         self.plan = plan
+        self._corpus = corpus
         self._flat = flat
         self._padding = corpus.pad_token_id
         self._pieces = [
@@ -66,6 +67,14 @@ class MixtureDataset:
             drawn = self.draw.sequence[here]
             lengths[here] = pieces.ends[drawn] - pieces.begins[drawn]
         return lengths
+
+    def check(self) -> None:
+        """Check that the shards still hold what was built.
+
+        Raises:
+            UserError: If they do not.
+        """
+        self._corpus.check()
 
     def __len__(self) -> int:
         return len(self.draw.domain) if self._packs is None else len(self._packs)

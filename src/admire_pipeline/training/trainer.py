@@ -94,8 +94,8 @@ def train_model(  # noqa: PLR0913
 
     Raises:
         TrialError: If the training diverges to a loss that is not a number.
-        UserError: If several processes cannot share this model's steps, or the checkpoints are of
-            another training.
+        UserError: If several processes cannot share this model's steps, the checkpoints are of
+            another training, or the text has changed meanwhile.
     """
     # Tied weights are saved once; told so, the Trainer does not warn of the missing copy on resume.
     model._keys_to_ignore_on_save = set(model.all_tied_weights_keys)
@@ -110,7 +110,8 @@ def train_model(  # noqa: PLR0913
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     before = read_mark(checkpoint).seconds if checkpoint else 0.0
-    callback = TrialCallback(settings, steps, replace(written_by, seconds=before), log, evaluate)
+    begun = replace(written_by, seconds=before)
+    callback = TrialCallback(settings, steps, begun, log, evaluate, dataset.check)
     trainer = _LeanTrainer(
         model=model,
         args=_arguments(settings, folder, seed, steps),

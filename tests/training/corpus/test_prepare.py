@@ -39,7 +39,7 @@ def _bytes(corpus: Corpus) -> dict[str, bytes]:
         f"{name}/{path.name}": path.read_bytes()
         for name, folder in corpus.folders.items()
         for path in sorted(folder.iterdir())
-        if path.name != "manifest.json"
+        if path.name not in ("manifest.json", "seal.json")  # when and how fast it was built
     }
 
 

@@ -19,6 +19,7 @@ from admire_pipeline.disk import sync, sync_file
 from admire_pipeline.training.corpus.errors import CorpusError
 from admire_pipeline.training.corpus.hub import resolve_commit
 from admire_pipeline.training.corpus.parallel import Workers
+from admire_pipeline.training.corpus.seal import seal
 from admire_pipeline.training.corpus.settings import CorpusSettings, DomainSettings
 from admire_pipeline.training.corpus.shards import ShardWriter
 from admire_pipeline.training.corpus.sources import find_parts
@@ -104,6 +105,7 @@ def build_domain(  # noqa: PLR0913 - what and where, and the processes to do it 
         del records
         shutil.rmtree(copies)
         (staging / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        seal(staging)
         sync(staging)
         staging.rename(target)
         sync_file(target.parent)

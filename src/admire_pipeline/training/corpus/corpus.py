@@ -23,12 +23,13 @@ from admire_pipeline.training.corpus.build import STAGING, build_domain
 from admire_pipeline.training.corpus.errors import CorpusError, one_line
 from admire_pipeline.training.corpus.overlap import find_overlaps, read_overlaps
 from admire_pipeline.training.corpus.parallel import Workers
+from admire_pipeline.training.corpus.seal import check_seal
 from admire_pipeline.training.corpus.settings import CorpusSettings
 from admire_pipeline.training.corpus.sources import fingerprint, stamps
 from admire_pipeline.training.corpus.tokenizer import BYTES, Vocabulary, load_tokenizer
 
-RECIPE_VERSION = 3
-"""Raised whenever the same sources and settings give other tokens than before."""
+RECIPE_VERSION = 4
+"""Raised whenever the same sources and settings give other tokens, or files, than before."""
 
 logger = logging.getLogger(__name__)
 
@@ -173,6 +174,15 @@ class Corpus:
         """Validation passages of a domain."""
         return shards.open_validation(self.folders[domain], self.vocabulary.dtype)
 
+    def check(self) -> None:
+        """Check that the shards hold what was built; quick where nobody has touched them.
+
+        Raises:
+            CorpusError: If they do not.
+        """
+        for name, folder in self.folders.items():
+            check_seal(name, folder)
+
     def decode(self, tokens: np.ndarray) -> str:
         """Text of token ids, special tokens shown by name."""
         return load_tokenizer(self.settings.tokenizer).decode(tokens)
@@ -192,7 +202,7 @@ def prepare_corpus(settings: CorpusSettings, folder: Path, root: Path | None = N
 
     Raises:
         CorpusError: If a source is missing, empty or unreadable, or leaves nothing to train on or
-            to evaluate; nothing half-built is left.
+            to evaluate (nothing half-built is left), or shards have changed since they were built.
     """
     root = Path.cwd() if root is None else root.absolute()
     folder = folder.absolute()
@@ -211,7 +221,9 @@ def prepare_corpus(settings: CorpusSettings, folder: Path, root: Path | None = N
                 if not path.is_dir():
                     build_domain(name, settings, recipes[name], path, root, workers)
             find_overlaps(folders, overlaps)
-    return Corpus(settings, folder, folders, overlaps)
+    corpus = Corpus(settings, folder, folders, overlaps)
+    corpus.check()
+    return corpus
 
 
 def is_built(name: str, settings: CorpusSettings, folder: Path, root: Path) -> bool:

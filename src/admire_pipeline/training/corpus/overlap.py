@@ -7,17 +7,20 @@ give weight to a domain for holding another one's answers.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from admire_pipeline.disk import write_atomically
+from admire_pipeline.integrity import DamagedError, read_sealed, write_sealed
 from admire_pipeline.training.corpus.duplicates import resembling
+from admire_pipeline.training.corpus.errors import CorpusError
 from admire_pipeline.training.corpus.shards import open_signatures
 from admire_pipeline.training.corpus.split import TRAIN, VALIDATION
+
+LEFT_OUT = "left out"
+"""Key of the documents, by domain."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +46,19 @@ def find_overlaps(folders: Mapping[str, Path], target: Path) -> None:
                 len(found[name]),
                 len(trained),
             )
-    write_atomically(target, json.dumps({name: rows.tolist() for name, rows in found.items()}))
+    write_sealed(target, {LEFT_OUT: {name: rows.tolist() for name, rows in found.items()}})
 
 
 def read_overlaps(path: Path) -> dict[str, np.ndarray]:
-    """Positions of the documents to leave out of each domain, ascending, int64."""
-    found = json.loads(path.read_text(encoding="utf-8"))
+    """Positions of the documents to leave out of each domain, ascending, int64.
+
+    Raises:
+        CorpusError: If the file does not hold what was written to it.
+    """
+    try:
+        found = read_sealed(path)[LEFT_OUT]
+    except DamagedError as damage:
+        raise CorpusError(
+            f"corpus.domains: {damage}; once {path} is deleted, the next step makes it again"
+        ) from damage
     return {name: np.array(rows, np.int64) for name, rows in found.items()}
