@@ -118,6 +118,26 @@ def test_a_damaged_result_is_measured_again(
     assert again == written
 
 
+def test_what_is_measured_on_changed_text_is_not_kept(
+    folder: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = corpus.folders["numbers"] / "validation.tokens"
+    before = tokens.read_bytes()
+    load = evaluate.load_model
+
+    def load_late(path: Path) -> Any:
+        tokens.write_bytes(before[2:] + before[:2])
+        return load(path)
+
+    with monkeypatch.context() as late:
+        late.setattr(evaluate, "load_model", load_late)
+        with pytest.raises(UserError, match=r"numbers: validation\.tokens does not hold"):
+            run(folder, corpus, settings(folder))
+    tokens.write_bytes(before)
+    assert not kept(folder)
+    run(folder, corpus, settings(folder))
+
+
 def test_tasks_have_a_batch_size_of_their_own(
     folder: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,6 +153,22 @@ def test_a_crash_of_this_process_is_held_against_a_trial_that_did_not_get_on(
     assert CampaignHooks._is_to_blame(failed.value) is not gets_on
 
 
+def test_a_crash_on_changed_text_is_not_held_against_the_trial(
+    fidelity: FidelitySettings, corpus: Corpus, tmp_path: Path
+) -> None:
+    """Tokens out of any range, from the first step on."""
+    tokens = corpus.folders["letters"] / "train.tokens"
+    before = tokens.read_bytes()
+    job = make_job("train", fidelity, corpus, tmp_path)
+    what = (fidelity, job.arguments["mixing_plan"], corpus, tmp_path, 0, job.evaluation)
+    tokens.write_bytes(b"\xff" * len(before))
+    try:
+        with pytest.raises(UserError, match=r"letters: train\.tokens does not hold"):
+            launch.train(*what, Points().log, ROOT)
+    finally:
+        tokens.write_bytes(before)
+
+
 @pytest.mark.slow
 def test_one_process_finishes_what_two_began(
     fidelity: FidelitySettings, corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -86,11 +86,12 @@ def evaluate_trial(
         results: Folder of what was measured of this model.
 
     Raises:
-        UserError: If a task cannot be run; what is measured by then is kept.
+        UserError: If a task cannot be run, or the text has changed meanwhile; what is measured by
+            then is kept.
     """
     this_process()  # meets the others, where some were launched
     units = _units(corpus, sequence_length, evaluation)
-    found = list(_evaluate(model_folder, results, units))
+    found = list(_evaluate(model_folder, results, units, corpus))
     return Evaluation(
         [Metric(**row) for result in found for row in result["metrics"]],
         {name: r["harness"] for name, r in zip(evaluation.tasks, found[1:], strict=True)},
@@ -106,7 +107,9 @@ def is_evaluated(
     return all(_read(unit.path(results)) is not None for unit in units)
 
 
-def _evaluate(model_folder: Path, folder: Path, units: Sequence[_Unit]) -> Iterator[dict[str, Any]]:
+def _evaluate(
+    model_folder: Path, folder: Path, units: Sequence[_Unit], corpus: Corpus
+) -> Iterator[dict[str, Any]]:
     # What the first process finds on its disk counts: it alone writes.
     known: list[dict[str, Any] | None] = agree([_read(unit.path(folder)) for unit in units])
     model = None
@@ -125,6 +128,7 @@ def _evaluate(model_folder: Path, folder: Path, units: Sequence[_Unit]) -> Itera
             "seconds": time.monotonic() - began,
         }
         if is_main():
+            corpus.check()  # what was measured on other text is of no use
             write_sealed(unit.path(folder), result)
         yield result
 

@@ -87,7 +87,7 @@ def train(  # noqa: PLR0913
     if fidelity.launch.in_process or finished_run(folder) is not None:
         from admire_pipeline.training.run import train_trial
 
-        with _forgiving(folder):
+        with _forgiving(folder, corpus):
             return train_trial(fidelity, mixing_plan, corpus, folder, seed, evaluation, log)
     job = worker.Job(
         call="train",
@@ -145,7 +145,8 @@ def evaluate(  # noqa: PLR0913, PLR0917
             )
             run_job(job, project, lambda *_: None)
     # After a launch nothing is left to measure: it is read.
-    measured = evaluate_trial(model, *what)
+    with _forgiving(folder, corpus):
+        measured = evaluate_trial(model, *what)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return measured
 
@@ -162,7 +163,7 @@ def run_job(job: worker.Job, project: Path, log: Callable[[Mapping[str, float], 
     write_atomically(folder / worker.JOB, job.model_dump_json())
     output = _Output()
     curves = _Curves(folder / worker.CURVES, log)
-    with _forgiving(job.folder):
+    with _forgiving(job.folder, job.corpus):
         with _launched([*command, "--module", WORKER, str(folder)], output) as process:
             while True:
                 try:
@@ -179,11 +180,11 @@ def run_job(job: worker.Job, project: Path, log: Callable[[Mapping[str, float], 
 
 
 @contextmanager
-def _forgiving(folder: Path) -> Iterator[None]:
-    """Hold a crash against a trial only if it has written no checkpoint since.
+def _forgiving(folder: Path, corpus: Corpus) -> Iterator[None]:
+    """Hold a crash against a trial only if its text is intact, and no checkpoint is newer.
 
-    A machine may fail a training that ran well for hours. One that comes back to the same place
-    without getting on is to blame.
+    Text that has changed may crash anything. A machine may fail a training that ran well for hours;
+    one that comes back to the same place without getting on is to blame.
     """
     before = _newest_checkpoint(folder)
     try:
@@ -191,6 +192,7 @@ def _forgiving(folder: Path) -> Iterator[None]:
     except (UserError, OSError):
         raise
     except Exception as error:
+        corpus.check()
         if _newest_checkpoint(folder) <= before:
             raise
         logger.exception("the training failed after a new checkpoint")
