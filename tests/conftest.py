@@ -19,8 +19,8 @@ from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
 from admire_pipeline.tracking.server import create_database
-from tests.servers import NO_POSTGRES, Postgres, find_postgres
 from tests import chaos as faults
+from tests.servers import NO_POSTGRES, Postgres, find_postgres
 
 # Models of a second are slower on two threads than on one, and far slower beside another load.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -130,7 +130,7 @@ def write_texts(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's tables, which take it seconds to make."""
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     create_database(path)
@@ -138,7 +138,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Path:
+def template(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """The project with its corpus built."""
     folder = tmp_path_factory.mktemp("template")
     shutil.copytree(ROOT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local"))
@@ -148,7 +148,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Path:
     (folder / "src").mkdir()  # kedro wants one; the package is the installed one
     write_texts(folder / "data" / "01_raw")
     (folder / "data" / "mlflow").mkdir()
-    shutil.copy(database, folder / "data" / "mlflow")
+    shutil.copy(empty_store, folder / "data" / "mlflow")
     # The first bootstrap of a process sets up logging: here, before pytest captures a test's.
     bootstrap_project(folder)
     return folder

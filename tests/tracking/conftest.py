@@ -21,7 +21,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> CampaignSettings:
 
 
 @pytest.fixture
-def store(settings: CampaignSettings, tmp_path: Path, database: Path) -> CampaignStore:
+def store(settings: CampaignSettings, tmp_path: Path, empty_store: Path) -> CampaignStore:
     (tmp_path / STORE_FOLDER).mkdir(parents=True)
-    shutil.copy(database, tmp_path / STORE_FOLDER)
+    shutil.copy(empty_store, tmp_path / STORE_FOLDER)
     return CampaignStore(settings, tmp_path, CONFIG)
