@@ -99,6 +99,8 @@ def remove_weights(folder: Path) -> int:
     Returns:
         Bytes that were freed.
     """
+    if not folder.exists():  # of thousands, most were trained elsewhere
+        return 0
     freed = 0
     leftovers = [folder / CHECKPOINTS, folder / UNFINISHED]
     files = [path for place in leftovers for path in place.rglob("*") if path.is_file()]
