@@ -16,6 +16,7 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS, _split_params, env_optio
 
 from admire_pipeline.credentials import mask_logs, mask_tracebacks, masked
 from admire_pipeline.errors import CampaignOver, UserError, find_cause, suggest
+from admire_pipeline.names import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,12 +47,16 @@ def _one_line_errors(verbose: bool) -> Iterator[None]:
         raise click.ClickException("interrupted") from None
     except Exception as error:
         if (over := find_cause(error, CampaignOver)) is not None:
-            click.echo(masked(str(over)))
+            click.echo(_one_line(over))
             return
         known = find_cause(error, UserError) or _outside_error(error)
         if known is None or verbose:
             raise
-        raise click.ClickException(masked(" ".join(str(known).split()))) from None
+        raise click.ClickException(_one_line(known)) from None
+
+
+def _one_line(error: BaseException) -> str:
+    return printable(masked(" ".join(str(error).split())))
 
 
 @cli.command("run", params=[*kedro_run.params], help=kedro_run.help)
@@ -150,7 +155,7 @@ def report(params: dict[str, Any], env: str | None, verbose: bool) -> None:
 
 
 @admire.command()
-@click.option("--port", type=int, default=5000, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=5000, show_default=True)
 @env_option
 @verbose_option
 def ui(port: int, env: str | None, verbose: bool) -> None:
@@ -357,12 +362,10 @@ def _check_nodes(option: str, arguments: Mapping[str, Any]) -> None:
 
 
 def _print_report(report: Any) -> None:
-    from rich.console import Console
-
     from admire_pipeline.reporting.console import print_report
     from admire_pipeline.tracking.server import without_secrets
 
-    print_report(report.load(), without_secrets(report.store.client.tracking_uri), Console())
+    print_report(report.load(), without_secrets(report.store.client.tracking_uri), _console())
 
 
 def _print_benchmark(report: Mapping[str, Any]) -> None:
@@ -379,9 +382,11 @@ def _print_benchmark(report: Mapping[str, Any]) -> None:
 def _console() -> Console:
     from rich.console import Console
 
-    console = Console()
-    # Rich takes a file for a narrow terminal.
-    return console if console.is_terminal else Console(width=120)
+    # A name may look like rich's markup.
+    console = Console(markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 120  # rich takes a file for a narrow terminal
+    return console
 
 
 def _config_loader(project: Path, env: str | None, params: Mapping[str, Any] | None = None) -> Any:

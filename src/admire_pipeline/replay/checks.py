@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from admire_pipeline.errors import UserError, suggest
+from admire_pipeline.names import is_printable, printable
 from admire_pipeline.optimizer.trials import METRIC_ERROR_PREFIX, METRIC_PREFIX, MIXTURE_PREFIX
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ ALL = "(mean)"
 """What a report calls the mean over all objectives; no metric may have its name either."""
 SUM_TOLERANCE = 0.01
 """Recorded weights are rounded; a sum farther from 1 than this is a mistake."""
+LONGEST = 200
+"""Characters of the name of a domain, a metric or a fidelity."""
 EXACT = 1e-9
 """Sums nearer to 1 than this are left as they are, so that a mixture keeps its bits."""
 
@@ -104,6 +107,12 @@ def checked_runs(name: str, frame: pd.DataFrame, splits: Sequence[str]) -> Runs:
             "allowed: any other name"
         )
     tidy = pd.DataFrame({"fidelity": _texts(name, frame["fidelity"])})
+    for named in (*domains, *metrics, *tidy["fidelity"].unique()):
+        if len(named) > LONGEST or not is_printable(named):
+            raise UserError(
+                f"{name}: the name {printable(named)[:LONGEST]!r} is too long or not to be shown; "
+                f"allowed: up to {LONGEST} printable characters"
+            )
     tidy["cost"] = _numbers(name, frame["cost"], "greater than 0", low=0.0, above=True)
     if "split" in frame:
         tidy["split"] = _texts(name, frame["split"], splits)

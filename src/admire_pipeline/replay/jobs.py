@@ -138,7 +138,8 @@ class Plan:
             decisive["simulator"] = REVISION
         key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
         name = re.sub(r"[^\w.+-]", "_", f"{job.policy}.{job.objective}.{job.seed}")
-        return self.folder / JOBS / f"{name}.{key}.parquet"
+        # A file's name has 255 bytes at most; the key tells those apart that begin alike.
+        return self.folder / JOBS / f"{name.encode()[:150].decode(errors='ignore')}.{key}.parquet"
 
 
 def read_kept(folder: Path, names: Collection[str], seeds: Collection[int]) -> pd.DataFrame:

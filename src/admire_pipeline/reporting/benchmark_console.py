@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +64,7 @@ def print_aims(folders: Sequence[Path], seeds: Sequence[int], console: Console) 
             table.add_row("not measured", aim.problem, aim.measure, aim.aim, "", str(missing))
             continue
         measured = True
-        verdict = "[green]met[/green]" if found.met else "[red]not met[/red]"
+        verdict = Text("met", "green") if found.met else Text("not met", "red")
         table.add_row(verdict, aim.problem, aim.measure, aim.aim, found.value, found.beside)
     if measured:
         console.print(table)

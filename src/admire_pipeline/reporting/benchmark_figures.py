@@ -58,7 +58,7 @@ def draw_regret(
             of_seeds = [curve.at(costs) for curve in curves_by_seed(frame, value).values()]
             banded = band and len(of_seeds) >= LEAST_SEEDS
             _draw_line(axes, costs, of_seeds, policy, style, band=banded)
-        axes.set_title(title, fontsize=10)
+        axes.set_title(_plain(title), fontsize=10)
         # The lines decide, not their bands, which are wide where a policy knows nothing yet.
         highest = max([1.0, *(float(np.max(line.get_ydata())) for line in axes.get_lines())])
         axes.set_ylim(-0.03 * highest, 1.08 * highest)
@@ -96,7 +96,7 @@ def draw_fidelities(curves: pd.DataFrame, policies: Sequence[str], order: Sequen
             axes = grid[2 * row + column]
             shares = _shares(part, order, costs, what)
             colours = [palette[i % len(palette)] for i in range(len(order))]
-            axes.stackplot(costs, *shares, labels=list(order), colors=colours, lw=0)
+            axes.stackplot(costs, *shares, labels=list(map(_plain, order)), colors=colours, lw=0)
             axes.set_title(f"{policy}: share of the {title} so far", fontsize=10)
             axes.set_ylim(0, 1)
             axes.set_xlim(costs[0], costs[-1])
@@ -196,7 +196,12 @@ def _shares(
 
 def _problem(curves: pd.DataFrame) -> str:
     first = curves.iloc[0]
-    return f"{first['table']}, {first['problem']}"
+    return _plain(f"{first['table']}, {first['problem']}")
+
+
+def _plain(text: str) -> str:
+    """Text in which matplotlib finds no formula."""
+    return text.replace("$", r"\$")
 
 
 def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:

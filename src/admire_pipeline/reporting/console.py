@@ -71,7 +71,7 @@ def progress_line(report: Mapping[str, Any]) -> str:
 def ui_command(tracking_uri: str) -> str:
     """The command that shows the campaign's runs."""
     if tracking_uri.startswith(("http://", "https://")):
-        return f"open {tracking_uri}"
+        return f"open {shlex.quote(tracking_uri)}"
     return f"mlflow ui --host 127.0.0.1 --backend-store-uri {shlex.quote(tracking_uri)}"
 
 

@@ -208,6 +208,8 @@ class TrialFileDataset(CampaignDataset):
     """
 
     def __init__(self, name: str, dataset: dict[str, Any], optional: bool = False) -> None:
+        if Path(name).name != name:
+            raise DatasetError(f"name: {name!r} is not allowed; allowed: a file's name, no path")
         self._name = name
         self._config = dataset
         self._optional = optional

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
+from admire_pipeline.errors import UserError
+from admire_pipeline.names import printable
 from admire_pipeline.tracking.trial import Trial, TrialDraft, TrialStatus, derive_seed
 
 if TYPE_CHECKING:
@@ -61,15 +66,47 @@ def draft_name(number: int) -> str:
     return f"trial-{number:03d}"
 
 
+def number_of(run: Run) -> int:
+    """The number that the run has in the ledger, or was to have.
+
+    Raises:
+        UserError: If somebody has written another thing there.
+    """
+    number = run.data.tags[NUMBER]
+    if not re.fullmatch("[0-9]{1,9}", number):
+        raise UserError(
+            f"campaign.name: its run {run.info.run_id} has the tag {NUMBER}={number[:64]!r}; "
+            "allowed: the trial's number in the ledger, or delete the run in MLflow"
+        )
+    return int(number)
+
+
 def read_trial(run: Run) -> Trial:
-    """The trial that a run holds."""
+    """The trial that a run holds.
+
+    Raises:
+        UserError: If somebody has written there what no worker writes.
+    """
+    try:
+        return _read_trial(run)
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"campaign.name: its run {printable(str(run.info.run_id))[:64]!r} is no trial that can "
+            f"be read ({_explain(error)}); allowed: as a worker has written it, or delete the run "
+            "in MLflow"
+        ) from error
+
+
+def _read_trial(run: Run) -> Trial:
     proposal = json.loads(run.data.params[PROPOSAL])
     metrics = run.data.metrics
     status = _status(run)
     observed = status is TrialStatus.OBSERVED
     return Trial(
         run_id=run.info.run_id,
-        name=f"{draft_name(int(run.data.tags[NUMBER]))}-{proposal['fidelity']}",
+        name=f"{draft_name(number_of(run))}-{proposal['fidelity']}",
         mixture=proposal["mixture"],
         fidelity=proposal["fidelity"],
         cost=metrics.get("cost", proposal["cost"]),
@@ -95,6 +132,16 @@ def _device_seconds(metrics: Mapping[str, float]) -> float | None:
     """None where a part was not measured, as while the server was away."""
     parts = [metrics.get(name, 0.0) for name in SECONDS]
     return sum(parts) * metrics.get("devices", 1.0) if min(parts) > 0 else None
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(map(str, fault["loc"]))
+        text = f"{where}: {fault['msg'].removeprefix('Value error, ')}"
+    else:
+        text = f"{type(error).__name__}: {error}"
+    return printable(" ".join(text.split()))[:200]
 
 
 def is_resumable(run: Run) -> bool:

@@ -7,6 +7,7 @@ workers one gets it, and who held an earlier one can see that it has lost it (do
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 OWNER = "admire.owner"
 """Tag: the process that made the run, which holds epoch 0."""
+
+_NUMBER = re.compile("[0-9]{1,9}")
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
+"""As workers write them; anything else was written by hand, and says nothing of a lease."""
 
 _LEASE = "lease."
 _HEARTBEAT = "admire.heartbeat."
@@ -117,8 +122,8 @@ def take_over(client: MlflowClient, run: Run) -> int | None:
 
 def epoch_of(run: Run) -> int:
     """How often the run was taken over."""
-    epochs = (int(k.removeprefix(_LEASE)) for k in run.data.params if k.startswith(_LEASE))
-    return max(epochs, default=0)
+    keys = (key.removeprefix(_LEASE) for key in run.data.params if key.startswith(_LEASE))
+    return max((int(key) for key in keys if _NUMBER.fullmatch(key)), default=0)
 
 
 def find_free(client: MlflowClient, runs: Iterable[Run], timeout: float) -> Iterator[Run]:
@@ -168,7 +173,8 @@ def _sign_of_life(epoch: int) -> tuple[str, str]:
 
 
 def _last_beat(run: Run) -> float:
-    return float(run.data.tags.get(f"{_HEARTBEAT}{epoch_of(run)}", 0.0))
+    beat = run.data.tags.get(f"{_HEARTBEAT}{epoch_of(run)}", "")
+    return float(beat) if _SECONDS.fullmatch(beat) else 0.0
 
 
 def _same_life(before: Run, now: Run) -> bool:

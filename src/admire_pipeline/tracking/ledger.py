@@ -6,8 +6,11 @@ parameters name the trials, and no worker can change what another one has writte
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from admire_pipeline.errors import UserError
+from admire_pipeline.names import is_run_id
 from admire_pipeline.tracking.write_once import write_once
 
 if TYPE_CHECKING:
@@ -40,10 +43,20 @@ class Ledger:
         return write_once(self._client, self.run_id, f"{_TRIAL}{number}", run_id)
 
     def read(self) -> dict[int, str]:
-        """The run of each number, in order; some may have been deleted since."""
+        """The run of each number, in order; some may have been deleted since.
+
+        Raises:
+            UserError: If somebody has written there what no worker writes.
+        """
         params = self._client.get_run(self.run_id).data.params
-        pairs = [(int(k.removeprefix(_TRIAL)), v) for k, v in params.items() if _TRIAL in k]
-        return dict(sorted(pairs))
+        pairs = [(k.removeprefix(_TRIAL), v) for k, v in params.items() if k.startswith(_TRIAL)]
+        for number, run_id in pairs:
+            if not (re.fullmatch("[0-9]{1,9}", number) and is_run_id(run_id)):
+                raise UserError(
+                    f"campaign.name: its ledger, run {self.run_id}, names {run_id[:64]!r} as trial "
+                    f"{number[:64]!r}; allowed: the id of a run as a number, or a new name"
+                )
+        return dict(sorted((int(number), run_id) for number, run_id in pairs))
 
 
 def begin_ledger(client: MlflowClient, name: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from admire_pipeline.disk import write_atomically
 from admire_pipeline.errors import UserError
+from admire_pipeline.names import is_run_id
 from admire_pipeline.tracking import history
 from admire_pipeline.tracking.lease import Lease, find_free, take_over
 from admire_pipeline.tracking.ledger import LEDGER, Ledger, begin_ledger
@@ -80,7 +81,7 @@ class CampaignStore:
 
         client, experiment = connect(self.settings, self.project, begin)
         ledger = experiment.tags.get(LEDGER)
-        if ledger is None:
+        if ledger is None or not is_run_id(ledger):
             raise UserError(
                 f"campaign.name: {self.settings.name!r} is an MLflow experiment that no campaign "
                 "has made, or one before 0.1.0; allowed: a new name"

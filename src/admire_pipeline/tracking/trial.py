@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass as checked_dataclass
+
+from admire_pipeline.names import DomainName, FidelityName, RunId
 
 
 class TrialStatus(StrEnum):
@@ -46,9 +54,38 @@ class TrialDraft:
     provenance: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+def _check_mixture(mixture: Mapping[str, float]) -> Mapping[str, float]:
+    if not math.isclose(sum(mixture.values()), 1, abs_tol=1e-6):
+        raise ValueError(f"weights sum to {sum(mixture.values()):g}; allowed: 1")
+    return mixture
+
+
+def _check_error(error: float) -> float:
+    if error < 0:
+        raise ValueError(f"{error:g} is not allowed; allowed: at least 0, or nan")
+    return error
+
+
+def _check_provenance(provenance: Mapping[str, str]) -> Mapping[str, str]:
+    revision = provenance.get("model.revision", "config")
+    # It becomes a part of the path of what is fetched from the Hub.
+    if not re.fullmatch("[0-9a-f]{1,64}|config", revision):
+        raise ValueError(f"model.revision: {revision[:80]!r}; allowed: a commit, a hash or config")
+    return provenance
+
+
+_MOST = 1e100
+"""What no score or cost is; the square of a larger number might not be one."""
+_Word = Annotated[str, Field(pattern=r"^[\w.\- ]+$", max_length=100)]
+_Weight = Annotated[float, Field(ge=0, le=1 + 1e-9)]
+_Mixture = Annotated[Mapping[DomainName, _Weight], AfterValidator(_check_mixture)]
+_Amount = Annotated[float, Field(ge=0, le=_MOST)]
+_Error = Annotated[float, AfterValidator(_check_error)]
+
+
+@checked_dataclass(frozen=True, config=ConfigDict(strict=True))
 class Trial:
-    """A trial with its MLflow run.
+    """A trial with its MLflow run: what others could have written there is checked.
 
     Attributes:
         run_id: MLflow run.
@@ -70,22 +107,24 @@ class Trial:
         provenance: Parameters that say which state of models and data it is made from.
     """
 
-    run_id: str
-    name: str
-    mixture: Mapping[str, float]
-    fidelity: str
-    cost: float
+    run_id: RunId
+    name: _Word
+    mixture: _Mixture
+    fidelity: FidelityName
+    cost: _Amount
     seed: int
-    policy: str
-    phase: str
-    recipe: str
+    policy: _Word
+    phase: _Word
+    recipe: _Word
     status: TrialStatus = TrialStatus.PENDING
-    score: float | None = None
-    score_standard_error: float | None = None
+    score: Annotated[float, Field(ge=-_MOST, le=_MOST)] | None = None
+    score_standard_error: _Error | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
-    metric_errors: Mapping[str, float] = field(default_factory=dict)
-    device_seconds: float | None = None
-    provenance: Mapping[str, str] = field(default_factory=dict)
+    metric_errors: Mapping[str, _Error] = field(default_factory=dict)
+    device_seconds: _Amount | None = None
+    provenance: Annotated[Mapping[str, str], AfterValidator(_check_provenance)] = field(
+        default_factory=dict
+    )
 
     def to_json(self) -> str:
         """The trial as indented JSON; floats read back bit for bit."""

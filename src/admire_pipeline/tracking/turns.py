@@ -99,7 +99,7 @@ class Turns:
         """Runs in which a trial may be proposed yet."""
         drafts = []
         for run in known.drafts:
-            if known.numbers.get(_number(run), run.info.run_id) == run.info.run_id:
+            if known.numbers.get(history.number_of(run), run.info.run_id) == run.info.run_id:
                 drafts.append(run)
             else:  # another run has its number: one of two that were as fast
                 self._client.delete_run(run.info.run_id)
@@ -128,13 +128,9 @@ class Turns:
 
     def _admit(self, run: Run, epoch: int) -> Lease | None:
         lease = Lease(self._client, run.info.run_id, epoch, self._settings.heartbeat_timeout)
-        if self._ledger.admit(_number(run), run.info.run_id):
+        if self._ledger.admit(history.number_of(run), run.info.run_id):
             self._client.update_run(run.info.run_id, status="RUNNING")
             return lease
         lease.end()
         self._client.delete_run(run.info.run_id)  # another worker was faster
         return None
-
-
-def _number(run: Run) -> int:
-    return int(run.data.tags[history.NUMBER])

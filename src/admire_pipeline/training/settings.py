@@ -8,12 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from admire_pipeline.errors import UserError
+from admire_pipeline.names import FidelityName, TaskName
 
 Unit = Literal["tokens", "examples"]
-
-TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=100)]
-
-FidelityName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=50)]
 
 
 class _Settings(BaseModel):

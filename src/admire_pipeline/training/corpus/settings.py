@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from admire_pipeline.errors import suggest
+from admire_pipeline.names import DOMAIN_NAMES, is_domain_name
 from admire_pipeline.training.corpus.embedded import EMBEDDED
 from admire_pipeline.validation import validate_settings
-
-NAME = re.compile(r"[A-Za-z0-9_\-. ]+(/[A-Za-z0-9_\-. ]+)*")
-"""What MLflow takes as the `<domain>` of a parameter or metric key on every platform."""
 
 
 class _Settings(BaseModel):
@@ -114,12 +111,8 @@ class CorpusSettings(_Settings):
     def _names(cls, domains: dict[str, DomainSettings]) -> dict[str, DomainSettings]:
         seen: dict[str, str] = {}
         for name in domains:
-            parts = name.split("/")
-            if len(name) > 100 or not NAME.fullmatch(name) or {".", ".."} & set(parts):
-                raise ValueError(
-                    f"name {name!r} is no MLflow key; allowed: up to 100 letters, digits, _ - . "
-                    "space, and / between parts"
-                )
+            if not is_domain_name(name):
+                raise ValueError(f"name {name!r} is no MLflow key; allowed: {DOMAIN_NAMES}")
             if name.casefold() in seen:
                 raise ValueError(
                     f"names {seen[name.casefold()]!r} and {name!r} differ only in case; "
