@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -20,6 +22,26 @@ def sync_file(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """What fails here is the disk's fault, whatever error a library makes of it.
+
+    What was written of the folder is removed: a full disk has room again for what must be said.
+
+    Raises:
+        OSError: If it could not be written.
+    """
+    try:
+        yield
+    except Exception as error:
+        free = shutil.disk_usage(folder.parent).free if folder.parent.exists() else 0
+        shutil.rmtree(folder, ignore_errors=True)
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise OSError(
+            f"{folder} could not be written ({reason}; {free / 1e9:.1f} GB free)"
+        ) from error
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -252,3 +255,22 @@ def test_divergence_fails_the_trial(
     wild = recipe.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(TrialError, match=r"training: the loss is (nan|inf) at step \d+"):
         train(corpus, model_settings, wild, tmp_path, Recorder())
+
+
+def test_clock_that_is_set_back_removes_no_checkpoint(
+    corpus: Corpus, model_settings: ModelSettings, recipe: TrainingSettings, tmp_path: Path
+) -> None:
+    """What was written before has times of the future."""
+    recipe = recipe.model_copy(update={"checkpoint_seconds": 1e-9})
+
+    def log(_: Mapping[str, float], step: int) -> None:
+        for number, path in enumerate(tmp_path.glob("checkpoint-*")):
+            if path.stat().st_mtime < time.time() + 1800:
+                os.utime(path, (time.time() + 3600 + number,) * 2)
+
+    train(corpus, model_settings, recipe, tmp_path, Mock(log=log))
+    assert sorted(path.name for path in tmp_path.glob("*/complete")) == ["complete"] * 2
+    assert {path.parent.name for path in tmp_path.glob("*/complete")} == {
+        "checkpoint-30",
+        "checkpoint-31",
+    }

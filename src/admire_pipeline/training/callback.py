@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from admire_pipeline.disk import sync
+from admire_pipeline.disk import sync, writing
 from admire_pipeline.errors import TrialError, UserError
 from admire_pipeline.integrity import (
     DamagedError,
@@ -57,8 +57,7 @@ def latest_checkpoint(folder: Path, ours: Mark) -> Path | None:
     Raises:
         UserError: If it is of another training or lies otherwise: it was paid for, and is left.
     """
-    found = folder.glob("checkpoint-[0-9]*")
-    for path in sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True):
+    for path in _checkpoints(folder):
         if (path / COMPLETE).exists():
             try:
                 mark = read_mark(path)
@@ -69,6 +68,12 @@ def latest_checkpoint(folder: Path, ours: Mark) -> Path | None:
                 logger.warning("%s: %s; training goes on from before it", path.name, damage)
         shutil.rmtree(path)
     return None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """The latest first, by their optimizer steps: a clock that is set back tells nothing."""
+    found = folder.glob("checkpoint-[0-9]*")
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
 
 
 def _check_origin(checkpoint: Path, mark: Mark, ours: Mark) -> None:
@@ -114,6 +119,7 @@ class TrialCallback(TrainerCallback):
         check: Callable[[], None],
     ) -> None:
         self._checkpoint_seconds = settings.checkpoint_seconds
+        self._keep_checkpoints = settings.keep_checkpoints
         self._evaluate_at = {
             round(steps * (i + 1) / settings.evaluations) for i in range(settings.evaluations)
         }
@@ -178,7 +184,10 @@ class TrialCallback(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Mark the checkpoint as complete, once every process has written its part."""
+        """Mark the checkpoint as complete, once every process has written its part.
+
+        Only then an older one is given up.
+        """
         processes.wait()
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
@@ -186,11 +195,14 @@ class TrialCallback(TrainerCallback):
         sums = processes.spread(lambda share: [*checksums(folder, share).values()], names)
         if processes.is_main():
             self._check()  # what is trained on other text is of no use
-            # The mark must not reach the disk before what it vouches for.
-            sync(folder)
             files = dict(zip(names, sums, strict=True))
             mark = replace(self._begun, seconds=self.seconds, files=files)
-            write_sealed(folder / COMPLETE, asdict(mark))
+            with writing(folder):
+                # The mark must not reach the disk before what it vouches for.
+                sync(folder)
+                write_sealed(folder / COMPLETE, asdict(mark))
+            for old in _checkpoints(folder.parent)[self._keep_checkpoints :]:
+                shutil.rmtree(old, ignore_errors=True)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -186,14 +186,14 @@ def _forgiving(folder: Path, corpus: Corpus) -> Iterator[None]:
     Text that has changed may crash anything. A machine may fail a training that ran well for hours;
     one that comes back to the same place without getting on is to blame.
     """
-    before = _newest_checkpoint(folder)
+    before = _complete_checkpoints(folder)
     try:
         yield
     except (UserError, OSError):
         raise
     except Exception as error:
         corpus.check()
-        if _newest_checkpoint(folder) <= before:
+        if _complete_checkpoints(folder) <= before:
             raise
         logger.exception("the training failed after a new checkpoint")
         raise UserError(
@@ -202,10 +202,10 @@ def _forgiving(folder: Path, corpus: Corpus) -> Iterator[None]:
         ) from error
 
 
-def _newest_checkpoint(folder: Path) -> float:
-    """When the last complete checkpoint of a trial was written; 0 where there is none."""
+def _complete_checkpoints(folder: Path) -> set[tuple[Path, int]]:
+    """Marks of a trial's complete checkpoints, and when they were written, by whatever clock."""
     marks = (folder / CHECKPOINTS).glob(f"checkpoint-*/{COMPLETE}")
-    return max((mark.stat().st_mtime for mark in marks), default=0.0)
+    return {(mark, mark.stat().st_mtime_ns) for mark in marks}
 
 
 class _Output:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.utils.logging import disable_progress_bar
 
-from admire_pipeline.disk import sync, sync_file
+from admire_pipeline.disk import sync, sync_file, writing
 from admire_pipeline.errors import UserError
 from admire_pipeline.integrity import write_sealed
 from admire_pipeline.training import processes
@@ -97,7 +97,9 @@ def train_trial(  # noqa: PLR0913
         if processes.is_main():
             shutil.rmtree(aside, ignore_errors=True)
             disable_progress_bar()  # the Trainer has switched it on again
-            merge_adapters(model).save_pretrained(aside, state_dict=weights)
+            merged = merge_adapters(model)
+            with writing(aside):
+                merged.save_pretrained(aside, state_dict=weights)
 
     run = train_model(model, dataset, training, folder / CHECKPOINTS, seed, log, evaluate, save)
     result = {**asdict(run), "model": MODEL, "corpus": corpus.manifest["hash"]}

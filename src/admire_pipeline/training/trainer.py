@@ -19,6 +19,7 @@ from transformers import (
 )
 from transformers.utils import is_torch_tf32_available
 
+from admire_pipeline.disk import writing
 from admire_pipeline.errors import UserError
 from admire_pipeline.training import processes
 from admire_pipeline.training.callback import Mark, TrialCallback, latest_checkpoint, read_mark
@@ -215,8 +216,7 @@ def _arguments(
         dataloader_pin_memory=gpu,
         logging_steps=max(1, steps // LOGS),
         logging_nan_inf_filter=False,  # a loss that is not a number must be seen
-        save_strategy="no",  # by time, in the callback
-        save_total_limit=settings.keep_checkpoints,
+        save_strategy="no",  # by time, in the callback, where old ones are removed too
         report_to=[],
         disable_tqdm=True,
     )
@@ -229,3 +229,8 @@ class _LeanTrainer(Trainer):
     def floating_point_ops(self, inputs: Any) -> int:
         """Nothing: counted once, by `training_flops`; walking the model every step takes time."""
         return 0
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """A disk that is full is told as what it is."""
+        with writing(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"):
+            super()._save_checkpoint(*args, **kwargs)
