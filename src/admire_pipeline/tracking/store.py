@@ -140,8 +140,7 @@ class CampaignStore:
             CampaignOver: If the budget is spent.
         """
         if self._turn is None:
-            self._turn = self._turns.take()
-            self._snapshot = None
+            self._turn, self._snapshot = self._turns.take()
 
     def give_up_turn(self) -> None:
         """Leave the next proposal to whoever asks for it; nothing where this is not the one."""

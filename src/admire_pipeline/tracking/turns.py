@@ -57,11 +57,11 @@ class Turns:
         self._settings = settings
         self._project = project
 
-    def take(self) -> Lease:
+    def take(self) -> tuple[Lease, Snapshot]:
         """Take the next turn; wait while it is another worker's.
 
         Returns:
-            The lease of the run to propose in.
+            The lease of the run to propose in, and the history with all that was proposed before.
 
         Raises:
             CampaignOver: If the budget is spent.
@@ -78,7 +78,7 @@ class Turns:
             elif not drafts:
                 lease = self._begin(known)
             if lease is not None:
-                return lease
+                return lease, known
             if not waiting:
                 logger.info("waiting for another worker's proposal")
                 waiting = True
