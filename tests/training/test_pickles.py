@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from admire_pipeline.errors import UserError
+from admire_pipeline.integrity import checksums, read_sealed, write_sealed
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.settings import ModelSettings, TrainingSettings
+from admire_pipeline.training.weights import COMPLETE
 from tests.training.test_trainer import Killed, Recorder, train
 
 READ = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "pytorch_model.bin")
@@ -38,6 +40,13 @@ def plant(path: Path, planted: Planted, form: str) -> None:
         path.write_bytes(pickle.dumps(planted, protocol=2))
     else:
         torch.save({"state": planted}, path)
+
+
+def seal(checkpoint: Path) -> None:
+    """Let the checksums, which whoever plants something can write too, be those of the files."""
+    mark = checkpoint / COMPLETE
+    names = sorted(path.name for path in checkpoint.iterdir() if path != mark)
+    write_sealed(mark, {**read_sealed(mark), "files": checksums(checkpoint, names)})
 
 
 def trigger(path: Path) -> None:
@@ -72,6 +81,7 @@ def test_what_is_planted_in_a_checkpoint_is_refused(
     plant(cut / name, Planted(trace), form)
     if name == "pytorch_model.bin":
         (cut / "model.safetensors").unlink()
+    seal(cut)
     with pytest.raises(UserError, match=rf"{cut.name}: it holds more than .* allowed: ") as caught:
         train(corpus, model_settings, recipe, cut.parent, Recorder())
     assert "\n" not in str(caught.value)
@@ -90,6 +100,7 @@ def test_what_is_planted_beside_a_checkpoint_is_not_read(
     trace = tmp_path / "trace"
     for name in NOT_READ:
         plant(cut / name, Planted(trace), "torch")
+    seal(cut)
     _, run = train(corpus, model_settings, recipe, cut.parent, recorder := Recorder())
     assert min(recorder.losses()) >= 20 and run.tokens == 16384
     assert not trace.exists()
