@@ -151,6 +151,12 @@ class Container:
         self._first = self._child(psutil.Process(self._process.pid))
         self.pid = self._first.pid
 
+    def __enter__(self) -> Container:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
     def output(self) -> str:
         """What it has printed so far."""
         return self._log.read_text()

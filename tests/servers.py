@@ -22,7 +22,7 @@ import psutil
 import psycopg
 
 NO_POSTGRES = "Postgres is not installed (Debian: apt-get install postgresql)"
-DEADLINE = 180.0
+DEADLINE = 300.0
 """Seconds that a server may take to answer; far more than it needs."""
 
 

@@ -49,7 +49,7 @@ def test_step_on_a_server_of_two_processes(
         assert list(server.artifacts.rglob(f"{run.info.run_id}/artifacts/*")), "on the server"
     with psycopg.connect(database) as connection:
         rows = connection.execute("SELECT run_uuid, status FROM runs").fetchall()
-    assert rows == [(run.info.run_id, "FINISHED")]
+    assert (run.info.run_id, "FINISHED") in rows
 
 
 @pytest.mark.slow
