@@ -187,6 +187,6 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def database(postgres: Postgres) -> str:
+def postgres_database(postgres: Postgres) -> str:
     """URI of an empty Postgres database."""
     return postgres.create_database()

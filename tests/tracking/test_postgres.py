@@ -22,23 +22,23 @@ def the_run(uri: str) -> Any:
 
 @pytest.mark.slow
 def test_step_on_the_database_itself(
-    project: Project, database: str, monkeypatch: pytest.MonkeyPatch
+    project: Project, postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres_database)
 
     result = project.kedro("run", "--pipelines=admire_step")
 
     assert result.exit_code == 0, result.output
-    run = the_run(database)
+    run = the_run(postgres_database)
     assert run.info.status == "FINISHED" and "score" in run.data.metrics
     assert list(Path(run.info.artifact_uri.removeprefix("file://")).iterdir())
 
 
 @pytest.mark.slow
 def test_step_on_a_server_of_two_processes(
-    project: Project, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project, postgres_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with MlflowServer(tmp_path / "server", database, workers=2) as server:
+    with MlflowServer(tmp_path / "server", postgres_database, workers=2) as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
 
         result = project.kedro("run", "--pipelines=admire_step")
@@ -47,7 +47,7 @@ def test_step_on_a_server_of_two_processes(
         run = the_run(server.uri)
         assert run.info.status == "FINISHED" and "score" in run.data.metrics
         assert list(server.artifacts.rglob(f"{run.info.run_id}/artifacts/*")), "on the server"
-    with psycopg.connect(database) as connection:
+    with psycopg.connect(postgres_database) as connection:
         rows = connection.execute("SELECT run_uuid, status FROM runs").fetchall()
     assert (run.info.run_id, "FINISHED") in rows
 
