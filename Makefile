@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 SMOLLM2 := .venv/.smollm2
 AIRFLOW := .airflow/venv
 
-.PHONY: help run ui test lint types unit airflow-test throughput gpu-check campaign speed benchmark ablation benchmark-quick lock clean
+.PHONY: help run ui test lint types unit airflow-test throughput gpu-check campaign speed many-trials benchmark ablation benchmark-quick lock clean
 .DEFAULT_GOAL := help
 
 help:           ## show this list
@@ -46,6 +46,9 @@ gpu-check: $(STAMP) ## on a GPU: a campaign of 6 trials, tokens/s and MFU beside
 
 speed: $(STAMP) ## seconds a proposal, on the simplex as a campaign grows
 	$(BIN)/python benchmarks/optimizer.py
+
+many-trials: $(STAMP) ## what is lost where there are more trials than the surrogate is fitted to
+	$(BIN)/python benchmarks/many_trials.py
 
 campaign: $(STAMP) ## a campaign of 24 trials against uniform and size-proportional weights
 	$(BIN)/python benchmarks/campaign.py

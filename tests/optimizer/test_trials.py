@@ -40,8 +40,10 @@ def test_a_pending_score_is_not_read() -> None:
 def test_holds_knows_pending_trials_and_their_size() -> None:
     frame = hill_frame(SPACE, [0, 1], pending=[1])
     trials = Trials.from_frame(SPACE, frame)
-    assert trials.holds(trials.mixtures[1] + 1e-5, 1)
-    assert not trials.holds(trials.mixtures[1], 0)
+    moved = trials.mixtures[[1, 1]] + [[9e-4, 0, -9e-4], [1.1e-3, 0, -1.1e-3]]
+    assert trials.holds(moved, 1).tolist() == [True, False]
+    assert trials.holds(trials.mixtures, 0).tolist() == [True, False]
+    assert trials.holds(trials.mixtures, 2).tolist() == [False, False]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from admire_pipeline.optimizer.policy import (
 from admire_pipeline.optimizer.pool import find_trial, untried
 from admire_pipeline.optimizer.search import Ranking, candidates, maximise, rank
 from admire_pipeline.optimizer.space import Space
+from admire_pipeline.optimizer.subset import representative
 from admire_pipeline.optimizer.surrogate import Surrogate
 from admire_pipeline.optimizer.trials import Trials
 
@@ -69,7 +70,8 @@ class Admire(Policy):
     def propose(self, space: Space, trials: Trials, seed: int) -> Proposal:
         """Choose the next design point, or else the best value over fidelities and mixtures."""
         trials = self._relevant(space, trials)
-        seen = trials.where(trials.observed)
+        observed = trials.where(trials.observed)
+        seen = representative(observed)
         fidelities = self._fidelities(space, trials)
         set_up = not space.pools and in_set_up(space, trials, fidelities, self.settings)
         if set_up or not len(seen):
@@ -79,7 +81,7 @@ class Admire(Policy):
             surrogate = fit(space, seen, self.surrogate)
             if space.pools:
                 surrogate = surrogate.believe(trials.where(trials.pending))
-                options = Options.of_pool(surrogate, space.pools[-1], _pool_scores(space, seen))
+                options = Options.of_pool(surrogate, space.pools[-1], _pool_scores(space, observed))
                 left = {fidelity: untried(space, trials, fidelity) for fidelity in fidelities}
             else:
                 points = _best_predicted(space, surrogate, seen, rng).mixtures
@@ -88,7 +90,7 @@ class Admire(Policy):
                 surrogate = surrogate.believe(trials.where(trials.pending))
                 options = Options.everywhere(surrogate, _hopeful(surrogate, points))
                 left = {
-                    fidelity: points[_are_new(points, trials, fidelity)] for fidelity in fidelities
+                    fidelity: points[~trials.holds(points, fidelity)] for fidelity in fidelities
                 }
             choices = [
                 self._choose(space, trials, KnowledgeGradient(surrogate, fidelity, options), rows)
@@ -121,12 +123,13 @@ class Admire(Policy):
         pool are all such as somebody chose to run, so there the rule does not hold.
         """
         trials = self._relevant(space, trials)
-        seen = trials.where(trials.observed)
-        if not len(seen):
+        observed = trials.where(trials.observed)
+        if not len(observed):
             return None
+        seen = representative(observed)
         surrogate = fit(space, seen, self.surrogate)
         if space.pools:
-            options = Options.of_pool(surrogate, space.pools[-1], _pool_scores(space, seen))
+            options = Options.of_pool(surrogate, space.pools[-1], _pool_scores(space, observed))
             mixture = space.pools[-1][int(options.values.argmax())]
             return _recommendation(surrogate, mixture, find_trial(trials, mixture))
         tried = seen.feasible(space)
@@ -191,7 +194,7 @@ class Admire(Policy):
         else:
             ranking = maximise(gain, space.mixtures, mixtures, restarts=_CLIMBS)
             # A climb may end on a trial.
-            first = int(_are_new(ranking.mixtures, trials, fidelity).argmax())
+            first = int((~trials.holds(ranking.mixtures, fidelity)).argmax())
         mixture, value = ranking.mixtures[first], float(ranking.values[first])
         if self.batches:
             # By the same measure as the batches of other sizes.
@@ -206,20 +209,15 @@ class AdmireTarget(Admire):
     target_only = True
 
 
-def _are_new(mixtures: np.ndarray, trials: Trials, fidelity: int) -> np.ndarray:
-    """Tell of each mixture whether no trial holds it at a size yet."""
-    return np.array([not trials.holds(mixture, fidelity) for mixture in mixtures], dtype=bool)
-
-
 def _hopeful(surrogate: Surrogate, mixtures: np.ndarray) -> np.ndarray:
     """Return the mixtures that may well be the best."""
     means, deviations = surrogate.predict(mixtures)
     return mixtures[np.argsort(-(means + 2 * deviations), kind="stable")[:_OPTIONS]]
 
 
-def _pool_scores(space: Space, seen: Trials) -> np.ndarray:
+def _pool_scores(space: Space, observed: Trials) -> np.ndarray:
     """Return the observed score of each mixture of the target's pool, NaN where not tried."""
-    at_target = seen.where(seen.fidelities == len(space.fidelities) - 1)
+    at_target = observed.where(observed.fidelities == len(space.fidelities) - 1)
     scores = {
         mixture.tobytes(): score
         for mixture, score in zip(at_target.mixtures, at_target.scores, strict=True)

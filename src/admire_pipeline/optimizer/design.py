@@ -86,10 +86,8 @@ def next_design_mixture(
         even: So many at the beginning are mixtures of many domains: the target tries those.
     """
     mixtures = space.mixtures.design(len(trials) + 1, np.random.default_rng(seed), even=even)
-    for mixture in mixtures:
-        if not trials.holds(mixture, fidelity):
-            break
-    return mixture
+    new = np.flatnonzero(~trials.holds(mixtures, fidelity))
+    return np.asarray(mixtures[new[0] if len(new) else -1])
 
 
 def _credit(space: Space) -> float:

@@ -23,7 +23,8 @@ from admire_pipeline.optimizer.trials import Trials
 _DRAWS = 128
 _BASES, _CROSSED = 16, 8  # so many of the best are crossed with so many coregionalizations
 _FIRST_LOOK, _SECOND_LOOK = 32, 64  # trials: enough to tell good hyperparameters from bad ones
-_KEPT = 32  # draws, the most probable ones over all metrics
+_KEPT, _LEAST_KEPT = 32, 8  # draws, the most probable ones over all metrics
+_NUMBERS = 2**20  # in the factors of those kept: 8 MB, which stay in the cache
 _LEAST_PROBABILITY = 1e-2
 
 
@@ -103,7 +104,8 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
         probabilities = [weigh(draws, part, averaged=True, most=_SECOND_LOOK) for part in data]
     together = torch.cat(probabilities, dim=1)
     likely = (together >= _LEAST_PROBABILITY * together.amax(dim=0)).any(dim=1).nonzero()[:, 0]
-    likely = likely[together[likely].sum(dim=1).argsort(descending=True, stable=True)[:_KEPT]]
+    room = max(_LEAST_KEPT, min(_KEPT, _NUMBERS // len(seen) ** 2))
+    likely = likely[together[likely].sum(dim=1).argsort(descending=True, stable=True)[:room]]
     draws = draws[likely]
     parts = []
     for part, probability in zip(data, probabilities, strict=True):

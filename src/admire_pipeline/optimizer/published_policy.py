@@ -208,7 +208,7 @@ class PublishedPolicy(Policy):
             acquisition = at_fidelity(space, fitted.acquisition, fidelity)
             with suppress(*NUMERICAL_ERRORS), torch_seed(rng):
                 ranking = maximise(acquisition, space.mixtures, points)
-                new = [not trials.holds(mixture, fidelity) for mixture in ranking.mixtures]
+                new = ~trials.holds(ranking.mixtures, fidelity)
                 values = finite(ranking.values[new])
                 best = _better(best, values, ranking.mixtures[new], fidelity)
         return best

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
@@ -74,8 +75,9 @@ class Trials:
         if missing := [name for name in _columns(space) if name not in frame.columns]:
             raise ValueError(f"trials: column {missing[0]!r} is missing")
         names = tuple(frame["trial"].astype(str))
-        if repeated := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"trials: {repeated[0]!r} occurs twice")
+        if len(set(names)) < len(names):
+            repeated = next(name for name, count in Counter(names).items() if count > 1)
+            raise ValueError(f"trials: {repeated!r} occurs twice")
         order = [fidelity.name for fidelity in space.fidelities]
         fidelities = _codes("fidelity", frame["fidelity"], order)
         status = _codes("status", frame["status"], STATUSES)
@@ -124,10 +126,15 @@ class Trials:
         kept = self.where(np.array(keep, dtype=bool))
         return replace(kept, mixtures=space.mixtures.project(kept.mixtures))
 
-    def holds(self, mixture: np.ndarray, fidelity: int) -> bool:
-        """Tell whether some trial, whatever came of it, is this mixture (``K``) at this size."""
+    def holds(self, mixtures: np.ndarray, fidelity: int) -> np.ndarray:
+        """Tell of mixtures (``m x K``) whether some trial, whatever came of it, is it at a size."""
+        from scipy.spatial import KDTree  # half a second, which those who propose nothing save
+
         at = self.mixtures[self.fidelities == fidelity]
-        return bool(np.any(np.all(np.abs(at - mixture) < SAME_MIXTURE, axis=1)))
+        if not len(at):
+            return np.zeros(len(mixtures), dtype=bool)
+        nearest, _ = KDTree(at).query(mixtures, p=np.inf, distance_upper_bound=SAME_MIXTURE)
+        return np.asarray(nearest < SAME_MIXTURE)
 
 
 def _columns(space: Space) -> list[str]:

@@ -1,0 +1,36 @@
+"""Which trials the surrogate is fitted to, where there are more than it can hold."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from admire_pipeline.optimizer.trials import Trials
+
+LIMIT = 360
+"""Most trials that the surrogate is fitted to: its time grows with their square, its memory too."""
+
+
+def representative(observed: Trials) -> Trials:
+    """Choose the trials that the surrogate is fitted to; all of them, up to ``LIMIT``.
+
+    One half are the latest of the largest sizes: a policy tries the target near the best mixtures
+    that it knows. The other half are an even choice of the rest, from the first trial on: what lies
+    elsewhere, and what the smaller sizes tell. Scores play no part, for trials chosen by their
+    scores are the lucky ones, and a model of these believes too much of all mixtures.
+
+    The even choice is of the trials whose numbers the highest powers of two divide, so that it
+    hardly changes from one trial to the next.
+
+    Args:
+        observed: Trials in the order in which they were made, all observed.
+    """
+    if len(observed) <= LIMIT:
+        return observed
+    numbers = np.arange(1, len(observed) + 1)
+    latest_of_largest = np.lexsort((-numbers, -observed.fidelities))
+    rest = latest_of_largest[LIMIT // 2 :]
+    even = np.lexsort((numbers[rest], -(numbers & -numbers)[rest]))
+    keep = np.zeros(len(observed), dtype=bool)
+    keep[latest_of_largest[: LIMIT // 2]] = True
+    keep[rest[even[: LIMIT - LIMIT // 2]]] = True
+    return observed.where(keep)
