@@ -1,0 +1,147 @@
+"""Workers killed at random, alone and many at once: each trial is finished once, in its own run."""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from admire_pipeline.tracking.ledger import LEDGER
+from tests.chaos import Chaos
+from tests.conftest import Project
+from tests.servers import MlflowServer
+from tests.test_crash import mlflow_client
+
+STEP = re.compile(r"step \d+ +(trial-\d+-\w+) +score (\S+) +cost (\S+) +spent (\S+)/")
+REPORT = re.compile(r"budget +spent (\S+) of \S+ in (\d+) trials")
+NANO, SMALL = 0.25, 1.0
+"""What trials of the test's sizes cost."""
+
+
+class Workers:
+    """Processes that run a campaign until its budget is spent, and what they print.
+
+    Args:
+        project: Whose campaign.
+        budget: Of the campaign.
+        environment: Of the processes.
+    """
+
+    def __init__(self, project: Project, budget: float, **environment: str) -> None:
+        self._project = project
+        self._command = ("admire", "run", "--budget", str(budget))
+        self._environment = environment
+        self.printed: list[str] = []
+
+    def start(self) -> subprocess.Popen[str]:
+        return self._project.start(*self._command, **self._environment)
+
+    def kill(self, worker: subprocess.Popen[str]) -> None:
+        worker.kill()
+        self.printed.append(worker.communicate()[0])
+
+    def join(self, worker: subprocess.Popen[str]) -> str:
+        """Wait until it has ended by itself; what it printed."""
+        output = worker.communicate(timeout=900)[0]
+        assert worker.returncode == 0 and "its budget is spent" in output, output
+        self.printed.append(output)
+        return output
+
+
+def check_history(client: MlflowClient, printed: Sequence[str], kills: int) -> int:
+    """What must hold of a campaign that has ended, whatever was done to it; its trials."""
+    experiment = client.get_experiment_by_name("test")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    ledger = client.get_run(experiment.tags[LEDGER]).data.params
+    assert sorted(ledger.values()) == sorted(run.info.run_id for run in runs), "each admitted once"
+    assert len(ledger) == len(runs)
+    tried = [
+        tuple(sorted(p for p in run.data.params.items() if p[0].startswith(("mixture", "fidel"))))
+        for run in runs
+    ]
+    assert len(set(tried)) == len(tried), "no mixture twice at one size"
+    metrics = {run.info.run_name: run.data.metrics for run in runs}
+    for run in runs:
+        assert run.data.metrics["cost"] == float(run.data.params["expected_cost"])
+        # Who takes a trial up after its score logs the same one: nothing is measured again.
+        assert (
+            len({point.value for point in client.get_metric_history(run.info.run_id, "score")}) == 1
+        )
+    steps = [step for output in printed for step in STEP.findall(output)]
+    assert len({step[0] for step in steps}) == len(steps), "no trial was reported twice"
+    for name, score, cost, _ in steps:
+        assert float(score) == pytest.approx(metrics[name]["score"], abs=1e-4)
+        assert float(cost) == pytest.approx(metrics[name]["cost"], abs=1e-3)
+    # A worker may die between the end of a trial and its line.
+    assert len(runs) - kills <= len(steps) <= len(runs)
+    spent, trials = max(
+        (float(spent), int(trials))
+        for output in printed
+        for spent, trials in REPORT.findall(output)
+    )
+    assert trials == len(runs)
+    assert spent == pytest.approx(sum(metric["cost"] for metric in metrics.values()), abs=1e-3)
+    return len(runs)
+
+
+@pytest.mark.slow
+@pytest.mark.chaos
+def test_killed_at_random_again_and_again(project: Project, chaos: Chaos) -> None:
+    kills = 100 if chaos.full else 4
+    fault = chaos.fault("a worker is killed (SIGKILL) at a random moment")
+    rng = random.Random(5)
+    project.set("parameters.yml", "search.design_trials", 1000)
+    # More than the lives that are cut short can spend.
+    workers = Workers(project, budget=kills * 3)
+    for _ in range(kills):
+        worker = workers.start()
+        time.sleep(rng.uniform(0.5, 16.0))
+        assert worker.poll() is None, worker.communicate()
+        workers.kill(worker)
+    spent = sum(float(run.data.params.get("expected_cost", 0)) for run in project.runs())
+    last = Workers(project, budget=spent + NANO)
+    with fault.recovering():
+        last.join(last.start())
+    check_history(mlflow_client(project), workers.printed + last.printed, kills)
+    fault.tries = kills
+
+
+@pytest.mark.slow
+@pytest.mark.chaos
+def test_many_workers_on_postgres_some_killed(
+    project: Project, chaos: Chaos, postgres_database: str, tmp_path: Path
+) -> None:
+    count, trials = (8, 60) if chaos.full else (3, 10)
+    fault = chaos.fault(f"{count} workers on Postgres, two of them killed again and again")
+    rng = random.Random(6)
+    project.set("parameters.yml", "search.design_trials", 1000)
+    budget = 2 * SMALL + (trials - 2) * NANO
+    with MlflowServer(tmp_path / "server", postgres_database, workers=2) as server:
+        workers = Workers(project, budget, MLFLOW_TRACKING_URI=server.uri)
+        steady = [workers.start() for _ in range(count - 2)]
+        victims = [workers.start() for _ in range(2)]
+        kills = 0
+        while any(worker.poll() is None for worker in steady):
+            time.sleep(rng.uniform(5.0, 20.0))
+            victim = victims.pop(0)
+            if victim.poll() is None:
+                workers.kill(victim)
+                kills += 1
+            else:
+                workers.join(victim)
+            victims.append(workers.start())
+        for worker in [*steady, *victims]:
+            workers.join(worker)
+        with fault.recovering():
+            workers.join(workers.start())
+        made = check_history(MlflowClient(server.uri), workers.printed, kills)
+    assert kills > 0 and trials <= made <= trials + 1
+    fault.tries = kills
