@@ -208,7 +208,7 @@ class TrialFileDataset(CampaignDataset):
     """
 
     def __init__(self, name: str, dataset: dict[str, Any], optional: bool = False) -> None:
-        if Path(name).name != name:
+        if Path(name).name != name or name in ("", ".."):
             raise DatasetError(f"name: {name!r} is not allowed; allowed: a file's name, no path")
         self._name = name
         self._config = dataset
