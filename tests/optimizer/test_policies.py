@@ -324,9 +324,7 @@ def test_the_unit_of_cost_does_not_matter() -> None:
     assert other.acquisition_value == pytest.approx(one.acquisition_value * 1e-4)
 
 
-def test_failed_trials_tell_nothing_and_are_not_tried_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_failed_trials_are_not_tried_again() -> None:
     space = make_space(3)
     frame = hill_frame(space, [0] * 6 + [1] * 2 + [2] * 2)
     policy = make_policy("admire", SEARCH)
@@ -338,13 +336,33 @@ def test_failed_trials_tell_nothing_and_are_not_tried_again(
     assert again.fidelity != proposal.fidelity or (
         np.abs(again.mixture - proposal.mixture).max() >= SAME_MIXTURE
     )
-    # What was not observed, and will not be, removes no uncertainty.
-    believed: list[tuple[str, ...]] = []
-    monkeypatch.setattr(
-        Surrogate, "believe", lambda self, trials: believed.append(trials.names) or self
-    )
-    propose(space, failed.assign(status=["pending", *failed["status"][1:]]), policy, 0)
-    assert believed == [("t0",)]
+
+
+@pytest.mark.parametrize("name", ["admire", "admire-bo"])
+def test_a_region_in_which_trainings_diverge_does_not_swallow_the_budget(name: str) -> None:
+    """All around the best mixture, say: where the search wants to look."""
+    space = make_space(3, (0.25, 1.0))
+    best = np.array([0.6, 0.3, 0.1])
+    policy = make_policy(name, PolicySettings(design_trials=4))
+    rows: list[dict[str, object]] = []
+    failed: list[tuple[str, np.ndarray]] = []
+    beside = 0
+
+    def near(one: np.ndarray, other: np.ndarray) -> bool:
+        return bool(np.abs(one - other).max() < 0.03)
+
+    for number in range(14):
+        proposal = propose(space, pd.DataFrame(rows), policy, 0)
+        row = {"trial": f"t{number}", "fidelity": proposal.fidelity, "status": "observed"}
+        row |= {f"mixture.d{k}": weight for k, weight in enumerate(proposal.mixture)}
+        row["score"] = -float(np.square(np.sqrt(proposal.mixture) - np.sqrt(best)).sum())
+        if np.abs(proposal.mixture - best).max() < 0.2:
+            row |= {"status": "failed", "score": np.nan}
+            place = (proposal.fidelity, proposal.mixture)
+            beside += any(size == place[0] and near(m, place[1]) for size, m in failed)
+            failed.append(place)
+        rows.append(row)
+    assert beside <= 3, pd.DataFrame(rows)
 
 
 def test_a_useless_cheap_size_is_avoided_in_the_end() -> None:

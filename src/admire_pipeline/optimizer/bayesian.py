@@ -80,14 +80,14 @@ class Admire(Policy):
         with torch_seed(rng):
             surrogate = fit(space, seen, self.surrogate)
             if space.pools:
-                surrogate = surrogate.believe(trials.where(trials.pending))
+                surrogate = _believe(surrogate, trials)
                 options = Options.of_pool(surrogate, space.pools[-1], _pool_scores(space, observed))
                 left = {fidelity: untried(space, trials, fidelity) for fidelity in fidelities}
             else:
                 points = _best_predicted(space, surrogate, seen, rng).mixtures
                 near = candidates(space.mixtures, points[:_INCUMBENTS], _CANDIDATES, rng)
                 points = np.vstack([points[: 2 * _CANDIDATES], near])
-                surrogate = surrogate.believe(trials.where(trials.pending))
+                surrogate = _believe(surrogate, trials)
                 options = Options.everywhere(surrogate, _hopeful(surrogate, points))
                 left = {
                     fidelity: points[~trials.holds(points, fidelity)] for fidelity in fidelities
@@ -207,6 +207,15 @@ class AdmireTarget(Admire):
 
     name = "admire-target"
     target_only = True
+
+
+def _believe(surrogate: Surrogate, trials: Trials) -> Surrogate:
+    """Condition on trials without scores.
+
+    Failed ones too: what they were to tell would be sought right beside them, again and again.
+    """
+    failed = representative(trials.where(~trials.telling))
+    return surrogate.believe(trials.where(trials.pending)).believe(failed)
 
 
 def _hopeful(surrogate: Surrogate, mixtures: np.ndarray) -> np.ndarray:

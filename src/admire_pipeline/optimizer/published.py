@@ -3,10 +3,11 @@
 ADMIRE-BayesOpt by its official code (github.com/xo28/ADMIRE-BayesOpt, commit da634d45:
 ``mfbayesopt_maxvalue.py`` and ``bayesopt_thepile.py``), which ran on BoTorch 0.10; see
 ``published_model`` for what has changed since. What that code leaves open is settled here: the
-random stream is that of our campaigns; trials that have failed are not tried again; pending ones
-enter as BoTorch offers (fantasies for entropy search, joint improvement for the other); where a fit
-or an acquisition function breaks down numerically, start values or a random trial serve; and
-without pools the same acquisition function is maximised over the whole simplex.
+random stream is that of our campaigns; pending trials enter as BoTorch offers (fantasies for
+entropy search, joint improvement for the other), and so do failed ones, whose neighbours would be
+tried in their place; where a fit or an acquisition function breaks down numerically, start values
+or a random trial serve; and without pools the same acquisition function is maximised over the whole
+simplex.
 
 The official script for single-fidelity search on the Tulu table pairs the target's scores with
 mixtures of the smallest size (the first rows of ``X_train_high`` there are of the wrong block).

@@ -142,7 +142,7 @@ class PublishedPolicy(Policy):
         """Fit the model and set up the acquisition function; None where nothing is observed."""
         if not trials.observed.any():
             return None
-        arrays = (trials.mixtures, trials.fidelities, trials.scores, trials.pending)
+        arrays = (trials.mixtures, trials.fidelities, trials.scores)
         key = (id(space), seed, *(array.tobytes() for array in arrays))
         if self._last is None or self._last[0] != key:
             # The space is kept too, so that no other one can have its id.
@@ -151,11 +151,12 @@ class PublishedPolicy(Policy):
 
     def _fit_anew(self, space: Space, trials: Trials, seed: int) -> Fitted | None:
         seen = trials.where(trials.observed)
-        pending = trials.where(trials.pending)
+        # Failed ones too: BoTorch would propose their neighbours again and again.
+        unseen = trials.where(~trials.observed)
         with torch_seed(trial_rng(seed, trials)):
             try:
                 model = fit_model(encode(space, seen), torch.from_numpy(seen.scores))
-                inputs = encode(space, pending) if len(pending) else None
+                inputs = encode(space, unseen) if len(unseen) else None
                 with quiet():
                     return Fitted(model, self.acquisition(space, model, inputs))
             except NUMERICAL_ERRORS:

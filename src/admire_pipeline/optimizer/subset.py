@@ -10,8 +10,8 @@ LIMIT = 360
 """Most trials that the surrogate is fitted to: its time grows with their square, its memory too."""
 
 
-def representative(observed: Trials) -> Trials:
-    """Choose the trials that the surrogate is fitted to; all of them, up to ``LIMIT``.
+def representative(trials: Trials) -> Trials:
+    """Choose the trials that the surrogate is conditioned on; all of them, up to ``LIMIT``.
 
     One half are the latest of the largest sizes: a policy tries the target near the best mixtures
     that it knows. The other half are an even choice of the rest, from the first trial on: what lies
@@ -22,15 +22,15 @@ def representative(observed: Trials) -> Trials:
     hardly changes from one trial to the next.
 
     Args:
-        observed: Trials in the order in which they were made, all observed.
+        trials: In the order in which they were made, all observed or all failed.
     """
-    if len(observed) <= LIMIT:
-        return observed
-    numbers = np.arange(1, len(observed) + 1)
-    latest_of_largest = np.lexsort((-numbers, -observed.fidelities))
+    if len(trials) <= LIMIT:
+        return trials
+    numbers = np.arange(1, len(trials) + 1)
+    latest_of_largest = np.lexsort((-numbers, -trials.fidelities))
     rest = latest_of_largest[LIMIT // 2 :]
     even = np.lexsort((numbers[rest], -(numbers & -numbers)[rest]))
-    keep = np.zeros(len(observed), dtype=bool)
+    keep = np.zeros(len(trials), dtype=bool)
     keep[latest_of_largest[: LIMIT // 2]] = True
     keep[rest[even[: LIMIT - LIMIT // 2]]] = True
-    return observed.where(keep)
+    return trials.where(keep)

@@ -260,16 +260,16 @@ class Surrogate:
             )
         return replace(self, draws=self.draws[chosen], parts=tuple(parts))
 
-    def believe(self, pending: Trials) -> Surrogate:
-        """Take the predictions for pending trials as their metrics (the kriging believer).
+    def believe(self, unseen: Trials) -> Surrogate:
+        """Take the predictions for trials without scores as their metrics (the kriging believer).
 
-        It leaves the predictions alone and removes the uncertainty that these trials will remove
-        (Ginsbourger et al. 2010), so that they are not proposed again.
+        It leaves the predictions alone and removes the uncertainty that these trials would remove
+        (Ginsbourger et al. 2010), so that they and their neighbours are not proposed again.
         """
-        if not len(pending):
+        if not len(unseen):
             return self
-        inputs = self.embed(torch.from_numpy(pending.mixtures))
-        fidelities = torch.from_numpy(pending.fidelities)
+        inputs = self.embed(torch.from_numpy(unseen.mixtures))
+        fidelities = torch.from_numpy(unseen.fidelities)
         parts = []
         for part in self.parts:
             cross = covariance(self.draws, part.inputs, part.fidelities, inputs, fidelities)
