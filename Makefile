@@ -6,9 +6,10 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 SMOLLM2 := .venv/.smollm2
+AUDIT := .venv/audit
 AIRFLOW := .airflow/venv
 
-.PHONY: help run ui test lint types unit airflow-test throughput gpu-check campaign speed many-trials benchmark ablation benchmark-quick lock clean
+.PHONY: help run ui test lint types unit airflow-test audit throughput gpu-check campaign speed many-trials benchmark ablation benchmark-quick lock clean
 .DEFAULT_GOAL := help
 
 help:           ## show this list
@@ -95,6 +96,14 @@ ablation: $(STAMP) ## our policy with each of its choices taken back in turn (do
 benchmark-quick: $(STAMP) ## a look at the policies within 5 minutes
 	$(BIN)/kedro admire benchmark --table tulu --quick
 
+# OSV has PyPI's advisories and others; of PyPI alone pip-audit would take silence for a clean answer.
+audit: $(AUDIT)/bin/pip-audit ## known vulnerabilities of what is pinned (needs the network; CI takes it as advice)
+	@$(AUDIT)/bin/pip-audit -r requirements.lock --no-deps --disable-pip -s osv --progress-spinner off \
+		2> $(AUDIT)/log || { \
+		if grep -q "ConnectionError\|ServiceError" $(AUDIT)/log; \
+		then echo "audit: the vulnerability service (OSV) cannot be reached; nothing was checked"; \
+		else cat $(AUDIT)/log; fi; exit 1; }
+
 lock: $(STAMP)  ## resolve the dependencies anew into requirements.lock
 	$(BIN)/pip-compile -q --extra dev --strip-extras --no-annotate --no-header \
 		--no-emit-options \
@@ -119,6 +128,11 @@ $(AIRFLOW)/.installed: dags/requirements.txt
 	$(PYTHON) -m venv $(AIRFLOW)
 	$(AIRFLOW)/bin/python -m pip install -q --disable-pip-version-check -r dags/requirements.txt
 	touch $@
+
+# In an environment of its own: what it needs is none of the project's.
+$(AUDIT)/bin/pip-audit:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install -q --disable-pip-version-check pip-audit==2.10.1
 
 # A real chat model for the tests of fine-tuning. Of what the package needs to chat, nothing is used.
 $(SMOLLM2): $(STAMP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -11,7 +12,7 @@ import urllib.request
 import psutil
 import pytest
 
-from tests.conftest import Project
+from tests.conftest import ROOT, Project
 from tests.sockets import listening
 
 
@@ -43,3 +44,25 @@ def test_ui_listens_on_loopback_and_prints_its_link(project: Project) -> None:
             child.kill()
         process.kill()
         process.wait()
+
+
+def test_nothing_is_told_to_listen_elsewhere() -> None:
+    """By docs or files of containers; ruff (S104) reads the code.
+
+    tests/test_containers.py has what the containers publish.
+    """
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files"], check=True, capture_output=True, text=True
+    )
+    files = [
+        ROOT / name for name in listed.stdout.splitlines() if not name.endswith((".png", ".py"))
+    ]
+    asked = re.compile(r"--(?:host|bind|listen[a-z_-]*)[= \"',]+([0-9a-zA-Z.:\[\]*]+)")
+    hosts = {
+        (path.name, host)
+        for path in files
+        for host in asked.findall(path.read_text(encoding="utf-8"))
+    }
+    elsewhere = {(name, host) for name, host in hosts if host not in ("127.0.0.1", "localhost")}
+    assert elsewhere == {("compose.yaml", "0.0.0.0")}  # noqa: S104
+    assert hosts > elsewhere
