@@ -164,7 +164,7 @@ def test_a_figure_shows_names_as_they_are(name: str) -> None:
         draw_regret(curves, {name: (name,)}),
         draw_fidelities(curves, ["random"], [name]),
     ):
-        figure.canvas.draw()
+        figure.savefig(io.BytesIO())
         shown = [text.get_text() for text in figure.findobj(lambda part: hasattr(part, "get_text"))]
         assert any(name in text.replace("\\$", "$") for text in shown)
 

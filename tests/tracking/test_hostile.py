@@ -163,6 +163,15 @@ def test_a_ledger_elsewhere(store: CampaignStore) -> None:
         again(store).trials()
 
 
+def test_a_draft_of_no_number(store: CampaignStore) -> None:
+    store.take_turn()
+    store.give_up_turn()
+    (draft,) = store.client.search_runs([store.experiment])
+    store.client.set_tag(draft.info.run_id, history.NUMBER, "1; x")
+    with pytest.raises(UserError, match=rf"{draft.info.run_id} has the tag .*'1; x'; allowed: "):
+        again(store).take_turn()
+
+
 def test_leases_that_nobody_holds(store: CampaignStore) -> None:
     trial = store.open(DRAFT)
     client = store.client
