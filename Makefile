@@ -9,7 +9,7 @@ SMOLLM2 := .venv/.smollm2
 AUDIT := .venv/audit
 AIRFLOW := .airflow/venv
 
-.PHONY: help run ui test lint types unit airflow-test audit throughput gpu-check campaign speed many-trials benchmark ablation benchmark-quick lock clean
+.PHONY: help run ui test lint types unit airflow-test audit throughput gpu-check campaign speed overhead many-trials benchmark ablation benchmark-quick lock clean
 .DEFAULT_GOAL := help
 
 help:           ## show this list
@@ -47,6 +47,9 @@ gpu-check: $(STAMP) ## on a GPU: a campaign of 6 trials, tokens/s and MFU beside
 
 speed: $(STAMP) ## seconds a proposal, on the simplex as a campaign grows
 	$(BIN)/python benchmarks/optimizer.py
+
+overhead: $(STAMP) ## what a step takes beside its compute, as the campaign's history grows
+	$(BIN)/python benchmarks/overhead.py
 
 many-trials: $(STAMP) ## what is lost where there are more trials than the surrogate is fitted to
 	$(BIN)/python benchmarks/many_trials.py
