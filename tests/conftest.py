@@ -18,6 +18,7 @@ import yaml
 from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
+from admire_pipeline.tracking.ledger import EXPERIMENT as LEDGERS
 from admire_pipeline.tracking.server import create_database
 from tests import chaos as faults
 from tests.servers import NO_POSTGRES, Postgres, find_postgres
@@ -27,9 +28,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell starts background jobs with Ctrl-C ignored, and their children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-LEDGERS = "admire-ledgers"
-"""The experiment with a run for each campaign, which holds no trials."""
 
 ROOT = Path(__file__).resolve().parents[1]
 ENV = "test"

@@ -128,11 +128,11 @@ def test_a_campaign_on_a_server(
 
 @pytest.mark.slow
 def test_a_campaign_in_a_database(
-    project: Project, postgres: Postgres, database: str, monkeypatch: pytest.MonkeyPatch
+    project: Project, postgres: Postgres, postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    password = database.partition(":")[2].partition(":")[2].partition("@")[0]
+    password = postgres_database.partition(":")[2].partition(":")[2].partition("@")[0]
     monkeypatch.setitem(SECRETS, "the database's", password)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres_database)
     status, output = run(project, *STEP, "--verbose")
     assert status == 0, output
     assert "--backend-store-uri postgresql://127.0.0.1" in output
@@ -151,7 +151,7 @@ def test_a_campaign_in_a_database(
         ui.kill()
         ui.wait()
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", database.replace(password, IN_THE_URI))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres_database.replace(password, IN_THE_URI))
     status, output = run(project, *STEP, "--verbose")
     assert status == 1 and "password authentication failed" in output, output
     assert holding(project.folder) == {}

@@ -291,8 +291,7 @@ def abandon(env: str | None, verbose: bool) -> None:
         store = _campaign_store(env)
         trial = store.current()
         store.fail("abandoned by the user")
-        kept = trial.score is not None
-        click.echo(f"{trial.name} is {'evaluated: its score stays' if kept else 'given up'}")
+        click.echo(f"{trial.name} is given up")
 
 
 def _run_step(env: str | None, params: dict[str, Any]) -> Any:

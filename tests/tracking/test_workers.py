@@ -14,7 +14,7 @@ from tests.tracking.conftest import CONFIG
 from tests.tracking.test_store import DRAFT, again
 
 from admire_pipeline.errors import CampaignOver, UserError
-from admire_pipeline.tracking import CampaignSettings, TrialStatus, lease
+from admire_pipeline.tracking import CampaignSettings, TrialStatus, history, lease
 from admire_pipeline.tracking.lease import LostLease, epoch_of
 from admire_pipeline.tracking.store import CampaignStore
 from admire_pipeline.tracking.trial import Observation
@@ -113,7 +113,7 @@ def test_proposals_of_workers_at_once_follow_each_other(store: CampaignStore) ->
 def test_an_interrupted_trial_is_taken_up_by_one_of_many(store: CampaignStore) -> None:
     trial = store.open(DRAFT)
     store.release(interrupted=True)
-    code = "trial = store.claim(); print(trial and trial.run_id); time.sleep(2)"
+    code = "trial = store.claim(); print(trial and trial.run_id); time.sleep(20)"
     told = go([start(store.project, code) for _ in range(3)])
     assert sorted(told) == sorted([trial.run_id, "None", "None"])
     assert epoch_of(store.client.get_run(trial.run_id)) == 1
@@ -227,7 +227,8 @@ def test_a_late_failure_is_not_believed_for_ever(
     with monkeypatch.context() as suspended:
         suspended.setattr(lease.Lease, "check", lambda self: None)
         store.fail("late")
-    assert [trial.status for trial in again(store).trials()] == [TrialStatus.FAILED]
+    assert [trial.status for trial in again(store).trials()] == [TrialStatus.PENDING]
+    assert again(store).ended() == [], "its weights and checkpoints are the successor's"
     successor.observe(Observation({"score": 1.0}, {}))
     successor.finish()
     assert [trial.status for trial in again(store).trials()] == [TrialStatus.OBSERVED]
@@ -253,7 +254,7 @@ def test_a_late_proposal_is_refused_and_an_early_one_kept(
 
 def test_a_holder_that_lives_is_not_taken_for_silent(store: CampaignStore) -> None:
     """Its clock is an hour off, or ours is: it is watched, and beats."""
-    store.settings = store.settings.model_copy(update={"heartbeat_timeout": 2.0})
+    store.settings = store.settings.model_copy(update={"heartbeat_timeout": 20.0})
     trial = store.open(DRAFT)
     store.client.set_tag(trial.run_id, lease.OWNER, ELSEWHERE)
     other = again(store)
@@ -314,3 +315,31 @@ def test_a_history_file_that_was_cut_off_is_read_anew(store: CampaignStore) -> N
     assert [json.loads(line)["score"] for line in file.read_text().splitlines()] == [0.0, 1.0]
     file.write_text(file.read_text()[:-20])
     assert again(store).trials() == before
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_trial_with_a_score_is_ended_not_trained_again(store: CampaignStore, late: bool) -> None:
+    """Killed between score and end, or marked as interrupted by one who had lost it."""
+    trial = store.open(DRAFT)
+    store.observe(Observation({"score": 1.0}, {}))
+    if late:
+        store.finish()
+        store.client.set_tag(trial.run_id, "admire.resumable", "true")
+        store.client.set_terminated(trial.run_id, "KILLED")
+    else:
+        store._let_go()
+    assert again(store).claim() is None
+    (seen,) = again(store).trials()
+    assert store.client.get_run(trial.run_id).info.status == "FINISHED"
+    assert (seen.status, seen.score) == (TrialStatus.OBSERVED, 1.0)
+
+
+def test_a_trial_that_another_proposed_keeps_its_origin(
+    store: CampaignStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.take_turn()
+    (run,) = store.client.search_runs([store.experiment])
+    theirs = history.write_proposal(replace(DRAFT, fidelity="small"))
+    assert write_once(store.client, run.info.run_id, history.PROPOSAL, theirs)
+    trial = store.open(replace(DRAFT, provenance={"model.revision": "f" * 40}))
+    assert trial.fidelity == "small" and not trial.provenance

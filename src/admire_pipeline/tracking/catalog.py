@@ -235,6 +235,7 @@ class TrialFileDataset(CampaignDataset):
         """Write the trial's file and log it to its run."""
         if self._optional and not data:
             return
+        self.store.check_lease()  # a folder may be shared with whoever has taken the trial over
         path = self._path
         _save_whole(self._config, path, data)
         keep_checksum(path)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.names import printable
+from admire_pipeline.tracking.lease import is_given_back
 from admire_pipeline.tracking.trial import Trial, TrialDraft, TrialStatus, derive_seed
 
 if TYPE_CHECKING:
@@ -148,6 +149,9 @@ def is_resumable(run: Run) -> bool:
     """Whether the run's trial can still be finished."""
     if run.info.status in ("RUNNING", "SCHEDULED"):
         return True
+    if run.info.status == "FAILED":
+        # By one who was through with it before another took it over: that was for him to say.
+        return not is_given_back(run) and not is_scored(run)
     return run.info.status == "KILLED" and run.data.tags.get(RESUMABLE) == "true"
 
 

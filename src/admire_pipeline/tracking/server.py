@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -70,8 +70,9 @@ def connect(
     folder = project / STORE_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        # Two processes that create the tables of a new SQLite file at once break it.
-        with FileLock(folder / ".lock"), impatient(settings.server_timeout):
+        # Two processes that make the tables of a new database at once break it.
+        alone = nullcontext() if remote else FileLock(folder / ".lock")
+        with alone, impatient(settings.server_timeout):
             if uri.startswith(SQLITE):
                 create_database(Path(uri.removeprefix(SQLITE)))
             elif not remote and re.match(r"(postgresql|mysql|mssql|sqlite)\b", uri):

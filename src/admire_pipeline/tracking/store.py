@@ -172,12 +172,13 @@ class CampaignStore:
         }
         if draft.acquisition_value is not None:
             tags["admire.acquisition_value"] = repr(draft.acquisition_value)
-        if not write_once(self.client, turn.run_id, history.PROPOSAL, proposal, tags):
+        ours = write_once(self.client, turn.run_id, history.PROPOSAL, proposal, tags)
+        if not ours:
             # One who had this turn before was slow, but fast enough to leave his.
             turn.check()
         run = self.client.get_run(turn.run_id)
         self._turn = None
-        return self._take(run, turn, draft.provenance)
+        return self._take(run, turn, draft.provenance if ours else None)
 
     def claim(self) -> Trial | None:
         """The trial that this process works on, else an interrupted one, taken over; else None."""
@@ -201,6 +202,11 @@ class CampaignStore:
                 self.client.update_run(run.info.run_id, status="RUNNING")
             timeout = self.settings.heartbeat_timeout
             trial = self._take(now, Lease(self.client, run.info.run_id, epoch, timeout))
+            if trial.score is not None:
+                # Nothing is left to pay for: the next report is as good as the one that is missing.
+                self.finish()
+                logger.info("%s: it had its score, and is ended", trial.name)
+                continue
             logger.info("%s: taking it up again", trial.name)
             return trial
         return None
@@ -248,9 +254,17 @@ class CampaignStore:
         points = self.client.get_metric_history(self.current().run_id, metric)
         return max((point.step for point in points), default=-1)
 
+    def check_lease(self) -> None:
+        """Make sure that the open trial is this worker's yet.
+
+        Raises:
+            LostLease: If another one has taken it over.
+        """
+        self._held().check()
+
     def log_artifact(self, path: Path) -> None:
         """Keep a file with the trial's run."""
-        self._held().check()
+        self.check_lease()
         self.client.log_artifact(self.current().run_id, str(path))
 
     def fetch_artifact(self, path: Path) -> bool:

@@ -89,8 +89,8 @@ class History:
         opened = {run.info.run_id: run for run in runs}
         new = [i for i in numbers.values() if i not in known | opened.keys() | deleted]
         fetched = self._fetch(new)
-        opened |= {run.info.run_id: run for run in fetched if run.info.status not in ENDED}
-        over = [run for run in fetched if run.info.status in ENDED and history.is_proposed(run)]
+        opened |= {run.info.run_id: run for run in fetched if not _is_over(run)}
+        over = [run for run in fetched if _is_over(run) and history.is_proposed(run)]
         self._keep([history.read_trial(run) for run in over if is_given_back(run)])
         trials = known | {run.info.run_id: history.read_trial(run) for run in over}
         ended = {n: trials[i] for n, i in numbers.items() if i in trials and i not in deleted}
@@ -127,6 +127,10 @@ class History:
         self._ended |= {trial.run_id: trial for trial in trials}
         with FileLock(f"{self._file}.lock"), self._file.open("a", encoding="utf-8") as file:
             file.writelines(trial.to_line() + "\n" for trial in trials)
+
+
+def _is_over(run: Run) -> bool:
+    return run.info.status in ENDED and not history.is_resumable(run)
 
 
 def _load(file: Path) -> dict[str, Trial]:
