@@ -45,7 +45,7 @@ class Command:
             start_new_session=True,
         )
 
-    def wait(self, seconds: float = 500) -> tuple[int, str]:
+    def wait(self, seconds: float = 900) -> tuple[int, str]:
         """Exit status and output."""
         try:
             status = self.process.wait(seconds)
@@ -53,7 +53,7 @@ class Command:
             self.stop()
         return status, self.output()
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 200) -> None:
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 400) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert self.process.poll() is None, self.output()
@@ -285,7 +285,7 @@ def test_the_scheduler_runs_as_many_steps_at_once_as_asked_for(
         airflow.run("dags", "unpause", "admire_campaign")
         conf = {"env": ENV, "steps": 3, "parallelism": 2, "budget": 100}
         airflow.run("dags", "trigger", "admire_campaign", "--conf", json.dumps(conf))
-        deadline = time.monotonic() + 400
+        deadline = time.monotonic() + 900
         while airflow.query("SELECT state FROM dag_run") != [("success",)]:
             assert time.monotonic() < deadline, airflow.tasks()
             assert airflow.query("SELECT state FROM dag_run") != [("failed",)], airflow.tasks()
