@@ -164,6 +164,7 @@ class CampaignHooks:
         """Leave a trial that waits for its next stage to whoever runs that; tidy up the disk."""
         if self._store is not None:
             self._store.release(interrupted=False)
+            self._store.give_up_turn()
             self._remove_weights()
 
     @hook_impl

@@ -6,6 +6,7 @@ import os
 import platform
 from functools import cache
 from pathlib import Path
+from uuid import getnode
 
 import psutil
 
@@ -26,7 +27,12 @@ def is_gone(name: str) -> bool | None:
         # One that nobody waits for stays in the table of processes, dead as it is.
         dead = psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
         return dead or _start(int(pid)) != started
-    except (psutil.NoSuchProcess, ValueError):
+    except psutil.NoSuchProcess:
+        # The processes of other users may be hidden; that they are there is not.
+        return None if psutil.pid_exists(int(pid)) else True
+    except (psutil.AccessDenied, PermissionError):
+        return None
+    except ValueError:
         return True
 
 
@@ -40,7 +46,7 @@ def _machine() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         table = os.readlink("/proc/self/ns/pid")  # the same in all containers that see each other
     except OSError:
-        return platform.node()  # macOS has no /proc, and no containers of its own
+        return f"{platform.node()}/{getnode():x}"  # macOS: no /proc, no containers of its own
     return f"{platform.node()}/{boot}/{table}"
 
 

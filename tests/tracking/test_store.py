@@ -204,9 +204,9 @@ def test_killed_after_the_score_is_ended_by_the_next_process(
     )
     assert as_other_process(tmp_path, script).returncode == -9
     assert store.trials()[0].status is TrialStatus.OBSERVED
-    assert store.claim() is None
-    (trial,) = store.trials()
-    assert trial.score == 1.0
+    trial = store.claim()
+    assert trial is not None and trial.score == 1.0
+    store.finish()
     assert store.client.get_run(trial.run_id).info.status == "FINISHED"
 
 

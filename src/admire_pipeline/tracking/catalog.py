@@ -63,10 +63,7 @@ class InterruptedTrialDataset(CampaignDataset):
 
     def load(self) -> Trial | None:
         """Take over the interrupted trial; where there is none, None at this worker's turn."""
-        trial = self.store.claim()
-        if trial is None:
-            self.store.take_turn()
-        return trial
+        return self.store.take_up()
 
 
 class OpenTrialDataset(CampaignDataset):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.names import printable
-from admire_pipeline.tracking.lease import is_given_back
+from admire_pipeline.tracking.lease import outcome
 from admire_pipeline.tracking.trial import Trial, TrialDraft, TrialStatus, derive_seed
 
 if TYPE_CHECKING:
@@ -145,14 +145,13 @@ def _explain(error: Exception) -> str:
     return printable(" ".join(text.split()))[:200]
 
 
-def is_resumable(run: Run) -> bool:
-    """Whether the run's trial can still be finished."""
-    if run.info.status in ("RUNNING", "SCHEDULED"):
-        return True
-    if run.info.status == "FAILED":
-        # By one who was through with it before another took it over: that was for him to say.
-        return not is_given_back(run) and not is_scored(run)
-    return run.info.status == "KILLED" and run.data.tags.get(RESUMABLE) == "true"
+ENDED = ("FINISHED", "FAILED")
+"""Statuses of a run that nobody works on or takes up again."""
+
+
+def is_over(run: Run) -> bool:
+    """Whether its last holder has ended the run, so that it does not change any more."""
+    return outcome(run) in ENDED
 
 
 def is_proposed(run: Run) -> bool:
@@ -173,4 +172,4 @@ def is_scored(run: Run) -> bool:
 def _status(run: Run) -> TrialStatus:
     if is_scored(run):
         return TrialStatus.OBSERVED
-    return TrialStatus.PENDING if is_resumable(run) else TrialStatus.FAILED
+    return TrialStatus.FAILED if is_over(run) else TrialStatus.PENDING

@@ -36,8 +36,9 @@ _GIVEN_BACK = "admire.given_back."
 _BEATS = 10
 """Signs of life within the time after which a holder counts as silent."""
 
-_WATCHED = 5
-"""One part in so many of that time, for which a silent holder is watched: two of its beats."""
+_WATCHED = 0.4
+"""Of that time a silent holder is watched: four of its beats, and longer than MLflow waits between
+two tries of a server that was away (128 s)."""
 
 AT_WORK: set[tuple[str, int]] = set()
 """Leases that this process holds: run and epoch."""
@@ -89,11 +90,17 @@ class Lease:
                 "deleted); nothing is written over, the same command goes on with the campaign"
             )
 
-    def give_back(self, tags: Mapping[str, str] | None = None) -> None:
-        """Say that this worker is through with the run; tags are written with it."""
+    def give_back(self, status: str, tags: Mapping[str, str] | None = None) -> None:
+        """Say that this worker is through with the run.
+
+        Args:
+            status: Of MLflow, that the run is to have. This word of the latest epoch counts, not
+                the status itself, which an earlier holder may write late.
+            tags: Written with it.
+        """
         from mlflow.entities import RunTag
 
-        given = {**(tags or {}), f"{_GIVEN_BACK}{self.epoch}": "true"}
+        given = {**(tags or {}), f"{_GIVEN_BACK}{self.epoch}": status}
         entities = [RunTag(name, text) for name, text in given.items()]
         self._client.log_batch(self.run_id, tags=entities, synchronous=True)
 
@@ -129,8 +136,8 @@ def epoch_of(run: Run) -> int:
 def find_free(client: MlflowClient, runs: Iterable[Run], timeout: float) -> Iterator[Run]:
     """Those of the runs that nobody works on.
 
-    The clocks of two machines may differ by any amount, or jump: a holder on another machine that
-    seems silent is watched for a while before its run counts as free. Those come last.
+    The clocks of two machines may differ by any amount, or jump: a holder that seems silent is
+    watched for a while before its run counts as free. Those come last.
 
     Args:
         client: Of the tracking server.
@@ -144,28 +151,31 @@ def find_free(client: MlflowClient, runs: Iterable[Run], timeout: float) -> Iter
             yield run
         elif free is None and abs(time.time() - _last_beat(run)) > timeout:
             silent.append(run)
-    deadline = time.monotonic() + timeout / _WATCHED
+    deadline = time.monotonic() + timeout * _WATCHED
     while silent and (left := deadline - time.monotonic()) > 0:
-        time.sleep(min(left, timeout / _WATCHED / _BEATS))
+        time.sleep(min(left, timeout * _WATCHED / _BEATS))
         # One that has beaten, or was taken over, is alive.
         silent = [r for r in silent if _same_life(r, client.get_run(r.info.run_id))]
     yield from silent
 
 
-def is_given_back(run: Run) -> bool:
-    """Whether its last holder is through with the run."""
-    return f"{_GIVEN_BACK}{epoch_of(run)}" in run.data.tags
+def outcome(run: Run, epoch: int | None = None) -> str | None:
+    """As what a holder has given the run back, by default the last one; None if he has not."""
+    status = run.data.tags.get(f"{_GIVEN_BACK}{epoch_of(run) if epoch is None else epoch}")
+    return None if status is None else str(status)
 
 
 def _is_free(run: Run) -> bool | None:
-    """None where the holder is of another machine, and has not given the run back."""
-    if is_given_back(run):
+    """None where the holder may be alive, False where it is this process."""
+    if outcome(run) is not None:
         return True
     holder = run.data.params.get(f"{_LEASE}{epoch_of(run)}", run.data.tags.get(OWNER, ""))
     if holder == name_process():
         # Ended here while the server was away, so that it did not hear of it.
         return (run.info.run_id, epoch_of(run)) not in AT_WORK
-    return is_gone(holder)
+    # One that can be seen to live may be suspended, or through with the run without the server's
+    # knowing: it is as good as its signs of life.
+    return is_gone(holder) or None
 
 
 def _sign_of_life(epoch: int) -> tuple[str, str]:

@@ -48,7 +48,13 @@ class Ledger:
         Raises:
             UserError: If somebody has written there what no worker writes.
         """
-        params = self._client.get_run(self.run_id).data.params
+        run = self._client.get_run(self.run_id)
+        if run.info.lifecycle_stage != "active":
+            raise UserError(
+                f"campaign.name: its ledger, run {self.run_id} of {EXPERIMENT!r}, was deleted; "
+                f"allowed: `mlflow runs restore --run-id {self.run_id}`, or a new name"
+            )
+        params = run.data.params
         pairs = [(k.removeprefix(_TRIAL), v) for k, v in params.items() if k.startswith(_TRIAL)]
         for number, run_id in pairs:
             if not (re.fullmatch("[0-9]{1,9}", number) and is_run_id(run_id)):

@@ -17,7 +17,7 @@ from admire_pipeline.disk import write_atomically
 from admire_pipeline.errors import UserError
 from admire_pipeline.names import is_run_id
 from admire_pipeline.tracking import history
-from admire_pipeline.tracking.lease import Lease, find_free, take_over
+from admire_pipeline.tracking.lease import Lease, find_free, outcome, take_over
 from admire_pipeline.tracking.ledger import LEDGER, Ledger, begin_ledger
 from admire_pipeline.tracking.server import STORE_FOLDER, connect, without_secrets
 from admire_pipeline.tracking.settings import CampaignSettings
@@ -172,13 +172,15 @@ class CampaignStore:
         }
         if draft.acquisition_value is not None:
             tags["admire.acquisition_value"] = repr(draft.acquisition_value)
-        ours = write_once(self.client, turn.run_id, history.PROPOSAL, proposal, tags)
-        if not ours:
-            # One who had this turn before was slow, but fast enough to leave his.
-            turn.check()
+        if not write_once(self.client, turn.run_id, history.PROPOSAL, proposal, tags):
+            self.give_up_turn()  # raises where the turn was lost
+            raise UserError(
+                f"campaign {self.settings.name!r}: who had this turn before was slow, but fast "
+                "enough to propose; the same command goes on"
+            )
         run = self.client.get_run(turn.run_id)
         self._turn = None
-        return self._take(run, turn, draft.provenance if ours else None)
+        return self._take(run, turn, draft.provenance)
 
     def claim(self) -> Trial | None:
         """The trial that this process works on, else an interrupted one, taken over; else None."""
@@ -186,29 +188,42 @@ class CampaignStore:
             return self._open
         self._snapshot = None
         trials = [run for run in self._known.open if history.is_proposed(run)]
-        mine = [
-            run
-            for run in trials
-            if history.is_resumable(run) and self._is_served(history.read_trial(run).fidelity)
-        ]
-        for run in find_free(self.client, mine, self.settings.heartbeat_timeout):
+        for run in trials:
+            if history.is_over(run):  # its holder was killed before its last word
+                self.client.set_terminated(run.info.run_id, outcome(run))
+        left = [run for run in trials if not history.is_over(run) and self._is_served(run)]
+        timeout = self.settings.heartbeat_timeout
+        for run in find_free(self.client, left, timeout):
             epoch = take_over(self.client, run)
             if epoch is None:
                 continue  # another worker was faster
+            lease = Lease(self.client, run.info.run_id, epoch, timeout)
             now = self.client.get_run(run.info.run_id)
-            if not history.is_resumable(now):
-                continue  # it was ended meanwhile
+            if (ended := outcome(now, epoch - 1)) in history.ENDED:
+                lease.end()
+                lease.give_back(ended)  # by its holder, meanwhile
+                continue
             if now.info.status != "RUNNING":
                 self.client.update_run(run.info.run_id, status="RUNNING")
-            timeout = self.settings.heartbeat_timeout
-            trial = self._take(now, Lease(self.client, run.info.run_id, epoch, timeout))
-            if trial.score is not None:
-                # Nothing is left to pay for: the next report is as good as the one that is missing.
-                self.finish()
-                logger.info("%s: it had its score, and is ended", trial.name)
-                continue
+            trial = self._take(now, lease)
             logger.info("%s: taking it up again", trial.name)
             return trial
+        return None
+
+    def take_up(self) -> Trial | None:
+        """An interrupted trial of which something is left to do; None at this worker's turn.
+
+        One with a score is ended: nothing of it is left to pay for, and the next report is as good
+        as the one that is missing.
+
+        Raises:
+            CampaignOver: If there is none, and the budget is spent.
+        """
+        while (trial := self.claim()) is not None:
+            if trial.score is None:
+                return trial
+            self.finish()
+        self.take_turn()
         return None
 
     def current(self) -> Trial:
@@ -298,13 +313,20 @@ class CampaignStore:
         """
         if self._open is None:
             return
-        lease = self._held()
-        if history.is_scored(self.client.get_run(self._open.run_id)):
+        try:
+            self._fail(reason)
+        finally:
+            if self._lease is not None:
+                self._let_go()
+
+    def _fail(self, reason: str) -> None:
+        trial, lease = cast(Trial, self._open), self._held()
+        if history.is_scored(self.client.get_run(trial.run_id)):
             status = "FINISHED"
         else:
             status = "FAILED"
             lease.check()
-            self.log_metrics({"cost": self._open.cost}, step=lease.epoch)
+            self.log_metrics({"cost": trial.cost}, step=lease.epoch)
         self._end(status, {history.REASON: without_secrets(reason)[: history.TAG_LIMIT]})
 
     def release(self, *, interrupted: bool) -> None:
@@ -326,7 +348,7 @@ class CampaignStore:
         # Whether or not the server hears of it, this process is through with the trial.
         self._let_go()
         lease.check()
-        lease.give_back(tags)
+        lease.give_back(status, tags)
         if status == "SCHEDULED":
             self.client.update_run(lease.run_id, status=status)
         else:
@@ -355,8 +377,8 @@ class CampaignStore:
         write_atomically(self.folder(trial) / "trial.json", trial.to_json())
         return trial
 
-    def _is_served(self, fidelity: str) -> bool:
-        return self._serves is None or fidelity in self._serves
+    def _is_served(self, run: Run) -> bool:
+        return self._serves is None or history.read_trial(run).fidelity in self._serves
 
     def _held(self) -> Lease:
         """The lease of the open trial; an interrupted one is taken over."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from filelock import FileLock
 
 from admire_pipeline.tracking import history
-from admire_pipeline.tracking.lease import is_given_back
 from admire_pipeline.tracking.ledger import Ledger
 from admire_pipeline.tracking.trial import Trial
 
@@ -22,10 +23,8 @@ logger = logging.getLogger(__name__)
 
 PAGE = 1000
 """Runs that MLflow gives at once."""
-ENDED = ("FINISHED", "FAILED")
-"""Statuses of a run that nobody works on or takes up again."""
-FEW = 200
-"""Runs that are asked for by their ids rather than with all others."""
+CHUNK = 200
+"""Runs that are asked for at once by their ids."""
 
 
 @dataclass(frozen=True)
@@ -82,29 +81,28 @@ class History:
             self._ended = _load(self._file)
         known = self._ended
         # In this order: whatever ends meanwhile was open, whatever is begun meanwhile has a number.
-        conditions = [f"attributes.status != '{status}'" for status in ENDED]
+        conditions = [f"attributes.status != '{status}'" for status in history.ENDED]
         runs = self._search(" and ".join(conditions))
         numbers = self._ledger.read()
         deleted = {run.info.run_id for run in self._search(deleted=True)}
-        opened = {run.info.run_id: run for run in runs}
-        new = [i for i in numbers.values() if i not in known | opened.keys() | deleted]
-        fetched = self._fetch(new)
-        opened |= {run.info.run_id: run for run in fetched if not _is_over(run)}
-        over = [run for run in fetched if _is_over(run) and history.is_proposed(run)]
-        self._keep([history.read_trial(run) for run in over if is_given_back(run)])
-        trials = known | {run.info.run_id: history.read_trial(run) for run in over}
-        ended = {n: trials[i] for n, i in numbers.items() if i in trials and i not in deleted}
-        return Snapshot(ended, list(opened.values()), numbers)
+        self._forget(known, deleted & known.keys())
+        seen = known.keys() | deleted | {run.info.run_id for run in runs}
+        runs += self._fetch([run_id for run_id in numbers.values() if run_id not in seen])
+        over = [run for run in runs if history.is_over(run) and history.is_proposed(run)]
+        self._keep(known, [history.read_trial(r) for r in over if r.info.run_id not in known])
+        ended = {number: known[i] for number, i in numbers.items() if i in known}
+        # One that was ended, but whose status was not written, is open until somebody writes it.
+        opened = [run for run in runs if run.info.status not in history.ENDED or run not in over]
+        return Snapshot(ended, opened, numbers)
 
     def _fetch(self, run_ids: list[str]) -> list[Run]:
-        if not run_ids:
-            return []
-        if len(run_ids) <= FEW:
-            names = ", ".join(f"'{run_id}'" for run_id in run_ids)
-            return self._search(f"attributes.run_id IN ({names})")
-        logger.info("reading %d trials", len(run_ids))
-        wanted = set(run_ids)
-        return [run for run in self._search() if run.info.run_id in wanted]
+        if len(run_ids) > CHUNK:
+            logger.info("reading %d trials", len(run_ids))
+        runs: list[Run] = []
+        for start in range(0, len(run_ids), CHUNK):
+            names = ", ".join(f"'{run_id}'" for run_id in run_ids[start : start + CHUNK])
+            runs += self._search(f"attributes.run_id IN ({names})")
+        return runs
 
     def _search(self, condition: str = "", *, deleted: bool = False) -> list[Run]:
         from mlflow.entities import ViewType
@@ -121,31 +119,42 @@ class History:
             if not token:
                 return runs
 
-    def _keep(self, trials: list[Trial]) -> None:
-        if self._ended is None or not trials:
-            return
-        self._ended |= {trial.run_id: trial for trial in trials}
-        with FileLock(f"{self._file}.lock"), self._file.open("a", encoding="utf-8") as file:
-            file.writelines(trial.to_line() + "\n" for trial in trials)
+    def _keep(self, known: dict[str, Trial], new: list[Trial]) -> None:
+        known |= {trial.run_id: trial for trial in new}
+        if new:
+            self._write("a", new)
 
+    def _forget(self, known: dict[str, Trial], run_ids: set[str]) -> None:
+        """Leave out what was deleted; it is read again once it is restored."""
+        for run_id in run_ids:
+            del known[run_id]
+        if run_ids:
+            self._write("w", known.values())
 
-def _is_over(run: Run) -> bool:
-    return run.info.status in ENDED and not history.is_resumable(run)
+    def _write(self, mode: str, trials: Iterable[Trial]) -> None:
+        lines = (f"{crc32(line.encode()):08x} {line}\n" for line in map(Trial.to_line, trials))
+        try:
+            with FileLock(f"{self._file}.lock"), self._file.open(mode, encoding="utf-8") as file:
+                file.writelines(lines)
+        except OSError as error:  # a full disk: they are read again next time
+            logger.warning("%s: %s", self._file, error)
 
 
 def _load(file: Path) -> dict[str, Trial]:
-    """Trials by their run; of a file that was cut off, those before it."""
+    """Trials by their run; none of a file that is damaged, so that all are read anew."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    if not file.exists():
-        return {}
-    trials: dict[str, Trial] = {}
     with FileLock(f"{file}.lock"):
-        lines = file.read_text(encoding="utf-8").splitlines()
-    for line in lines:
-        try:
-            trial = Trial.from_line(line)
-        except (ValueError, TypeError, KeyError):
-            file.unlink(missing_ok=True)  # a worker was killed while it wrote; all is fetched anew
+        if not file.exists():
             return {}
-        trials[trial.run_id] = trial
-    return trials
+        try:
+            return {t.run_id: t for t in map(_parse, file.read_text(encoding="utf-8").splitlines())}
+        except (ValueError, TypeError, KeyError, RecursionError):
+            file.unlink()
+            return {}
+
+
+def _parse(line: str) -> Trial:
+    checksum, _, text = line.partition(" ")
+    if int(checksum, 16) != crc32(text.encode()):
+        raise ValueError("damaged")
+    return Trial.from_line(text)

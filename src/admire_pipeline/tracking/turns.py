@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,9 +70,9 @@ class Turns:
         waiting = False
         while True:
             known = self._history.read()
+            self._check_budget(known)
             drafts = self._drafts(known)
             free = next(find_free(self._client, drafts, self._settings.heartbeat_timeout), None)
-            self._check_budget(known)
             lease = None
             if free is not None:
                 lease = self._take_over(free)
@@ -92,7 +93,7 @@ class Turns:
         """
         lease.end()
         lease.check()
-        lease.give_back()
+        lease.give_back("SCHEDULED")
         self._client.update_run(lease.run_id, status="SCHEDULED")
 
     def _drafts(self, known: Snapshot) -> list[Run]:
@@ -128,9 +129,15 @@ class Turns:
 
     def _admit(self, run: Run, epoch: int) -> Lease | None:
         lease = Lease(self._client, run.info.run_id, epoch, self._settings.heartbeat_timeout)
-        if self._ledger.admit(history.number_of(run), run.info.run_id):
-            self._client.update_run(run.info.run_id, status="RUNNING")
-            return lease
+        try:
+            if self._ledger.admit(history.number_of(run), run.info.run_id):
+                self._client.update_run(run.info.run_id, status="RUNNING")
+                return lease
+        except BaseException:
+            # Nobody else knows of this lease: it must not be kept alive.
+            with suppress(Exception):
+                self.give_up(lease)
+            raise
         lease.end()
         self._client.delete_run(run.info.run_id)  # another worker was faster
         return None

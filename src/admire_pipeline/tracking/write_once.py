@@ -25,7 +25,7 @@ def write_once(
         tags: Written with it.
 
     Returns:
-        Whether this value stands there.
+        Whether this value stands there; not in a run that was deleted.
 
     Raises:
         MlflowException: If the server did not take it for another reason.
@@ -38,8 +38,9 @@ def write_once(
         client.log_batch(run_id, params=[Param(key, value)], tags=entities, synchronous=True)
     except MlflowException:
         # A refusal, or two that met in the database, which has kept one of them.
-        stands = client.get_run(run_id).data.params.get(key)
-        if stands is None:
+        run = client.get_run(run_id)
+        stands = run.data.params.get(key)
+        if stands is None and run.info.lifecycle_stage == "active":
             raise
         return bool(stands == value)
     return True
