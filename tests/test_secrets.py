@@ -69,8 +69,11 @@ def run(project: Project, *arguments: str) -> tuple[int, str]:
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    output, _ = process.communicate(timeout=300)
-    watcher.join()
+    try:
+        output, _ = process.communicate(timeout=600)
+    finally:
+        process.kill()  # where it has hung
+        watcher.join()
     assert shown(output.encode()) == set(), output
     assert shown("\n".join(lines).encode()) == set()
     assert any("admire" in line or "kedro" in line for line in lines)
