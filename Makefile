@@ -9,7 +9,7 @@ SMOLLM2 := .venv/.smollm2
 AUDIT := .venv/audit
 AIRFLOW := .airflow/venv
 
-.PHONY: help run ui test lint types unit airflow-test audit throughput gpu-check campaign speed overhead many-trials benchmark ablation benchmark-quick lock clean
+.PHONY: help run ui test lint types unit airflow-test chaos audit throughput gpu-check campaign speed overhead many-trials benchmark ablation benchmark-quick lock clean
 .DEFAULT_GOAL := help
 
 help:           ## show this list
@@ -38,6 +38,10 @@ unit: $(STAMP) $(SMOLLM2) ## all tests, with coverage
 
 airflow-test: $(STAMP) $(AIRFLOW)/.installed ## the DAGs on a real Airflow, which it installs
 	ADMIRE_AIRFLOW=$(AIRFLOW)/bin/airflow $(BIN)/pytest -n auto --dist worksteal tests/test_dags.py
+
+# One process: its summary is the table.
+chaos: $(STAMP) ## faults by force, in full (an hour); prints the table of docs/reliability.md
+	$(BIN)/pytest -m chaos --full
 
 throughput: $(STAMP) ## training speed against a bare PyTorch loop
 	$(BIN)/python benchmarks/throughput.py
