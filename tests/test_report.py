@@ -15,6 +15,7 @@ Steps = Callable[[Project, int], None]
 REPORT = ("admire", "report")
 
 
+@pytest.mark.slow
 def test_it_says_what_the_last_step_said_without_the_corpus(project: Project, steps: Steps) -> None:
     steps(project, 3)
     kept = project.folder / "data" / "08_reporting" / "recommendation.json"
