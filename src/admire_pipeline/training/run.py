@@ -108,7 +108,13 @@ def train_trial(  # noqa: PLR0913
         result["hash"] = model_hash(aside)
         write_sealed(aside / TRAINING_RUN, result)
         sync(aside)
-        aside.rename(folder / MODEL)
+        try:
+            aside.rename(folder / MODEL)
+        except OSError:
+            # One who has taken the trial over shares this folder, and was faster.
+            if not (folder / MODEL / TRAINING_RUN).exists():
+                raise
+            shutil.rmtree(aside, ignore_errors=True)
         sync_file(folder)
         logger.info(
             "trained %d of %d parameters on %d tokens in %.1f s",
