@@ -49,7 +49,7 @@ def one_line(project: Project, pattern: str) -> None:
     assert result.exit_code == 1, result.output
     (line,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
     assert re.search(pattern, line), line
-    assert project.runs() == []
+    assert not [run for run in project.runs() if "admire.proposal" in run.data.params]
 
 
 def test_tasks_and_losses_make_one_score(asked: Project) -> None:
