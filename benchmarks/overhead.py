@@ -141,6 +141,8 @@ class Campaign:
         ledger, rng = self._tags()[LEDGER], np.random.default_rng(trials)
         simplex = MixtureSpace(tuple(DOMAINS))
         drafts = self._drafts()
+        loss = f"{history.EVAL}bits_per_byte."
+        reached = np.array([like.data.metrics[loss + domain] for domain in DOMAINS])
         engine = sqlalchemy.create_engine(database)
         with engine.begin() as connection:
             rows = read_rows(connection, like.info.run_id)
@@ -150,7 +152,8 @@ class Campaign:
                     size = int(rng.choice(len(drafts), p=SHARES))
                     weights = simplex.spread(1, rng)[0]
                     mixture = dict(zip(DOMAINS, map(float, weights), strict=True))
-                    losses = 4 - 0.3 * size - 2 * np.sqrt(weights) + 0.05 * rng.normal(size=20)
+                    losses = reached - 0.3 * size - 2 * np.sqrt(weights)
+                    losses += 0.05 * rng.normal(size=len(losses))
                     made = copy_trial(
                         rows,
                         replace(drafts[size], mixture=mixture),
