@@ -7,7 +7,8 @@ In a project of its own, of 20 domains and three models of a second, it runs one
 campaign with copies of that trial: the rows that MLflow has of it, with another run id, number,
 mixture, model size and metrics each, written into MLflow's database at once, without their
 artifacts. Then it runs `kedro run --pipelines=admire_step` several times. Printed are of the first
-command, which has read nothing of the history yet, and of the middle one of the others:
+command, when nobody has read the history yet, as never happens to a campaign that grew step by
+step; of one on a new machine, which has read nothing itself; and of the middle one of the others:
 
 - seconds: of the whole command, imports and all; of its mixing, training and evaluation; and the
   overhead, which is the difference;
@@ -55,6 +56,7 @@ from admire_pipeline.mixture import MixtureSpace
 from admire_pipeline.pipelines.recipes import hash_recipes
 from admire_pipeline.tracking import TrialDraft, history
 from admire_pipeline.tracking.ledger import LEDGER, Ledger
+from admire_pipeline.tracking.store import HISTORY_FOLDER
 
 ROOT = Path(__file__).resolve().parents[1]
 ENV = "overhead"
@@ -354,7 +356,7 @@ def measure(folder: Path, tracking_uri: str | None, database: str, arguments: An
     warm_up.step()
     [run_id] = warm_up.runs().values()
     like = warm_up.client.get_run(run_id)
-    empty: tuple[Cost, Cost] | None = None
+    empty: list[Cost] = []
     for trials in map(int, arguments.trials.split(",")):
         campaign = Campaign(folder, f"overhead-{trials}")
         began = time.perf_counter()
@@ -362,21 +364,23 @@ def measure(folder: Path, tracking_uri: str | None, database: str, arguments: An
             campaign.fill(database, like, trials)
         filled = time.perf_counter() - began
         first = campaign.step()
+        shutil.rmtree(folder / HISTORY_FOLDER)
+        new = campaign.step()
         others = sorted((campaign.step() for _ in range(arguments.again)), key=lambda c: c.overhead)
-        middle = others[len(others) // 2]
-        if (numbers := max(campaign.runs())) != trials + 1 + arguments.again:
+        costs = [first, new, others[len(others) // 2]]
+        if (numbers := max(campaign.runs())) != trials + 2 + arguments.again:
             sys.exit(f"the campaign has {numbers} trials: not all were seen")
-        empty = empty or (first, middle)
+        empty = empty or costs
         print(f"{trials} trials (written in {filled:.0f} s)")  # noqa: T201
-        print(f"  first   {describe(first, empty[0])}")  # noqa: T201
-        print(f"  again   {describe(middle, empty[1])}", flush=True)  # noqa: T201
+        for name, cost, none in zip(("first", "new", "again"), costs, empty, strict=True):
+            print(f"  {name:7s} {describe(cost, none)}", flush=True)  # noqa: T201
 
 
 def main() -> None:
     """Read the options, make the project where it is wanted and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", default="0,100,1000,5000", help="lengths of the history")
-    parser.add_argument("--again", type=int, default=3, help="commands after the first")
+    parser.add_argument("--again", type=int, default=3, help="commands after those two")
     parser.add_argument("--folder", type=Path, help="new folder that keeps the project")
     parser.add_argument("--tracking-uri", help="of an MLflow server; else SQLite in the project")
     parser.add_argument("--database", help="URI of that server's database, which is filled")

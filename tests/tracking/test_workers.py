@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -285,46 +284,6 @@ def test_an_experiment_of_others_is_refused(store: CampaignStore) -> None:
         _ = CampaignStore(settings, store.project, CONFIG).client
 
 
-def test_ended_trials_are_read_once(store: CampaignStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    for n in range(3):
-        store.open(replace(DRAFT, cost=0.1 * (n + 1)))
-        store.observe(Observation({"score": float(n)}, {}))
-        store.finish()
-    before = again(store).trials()
-    other = again(store)
-    read = []
-    search = type(store.client).search_runs
-    monkeypatch.setattr(
-        type(store.client),
-        "search_runs",
-        lambda *a, **k: read.append(found := search(*a, **k)) or found,
-    )
-    assert other.trials() == before
-    assert [len(page) for page in read] == [0, 0], "none is open, none deleted"
-    monkeypatch.setattr("admire_pipeline.tracking.sync.PAGE", 2)
-    monkeypatch.setattr("admire_pipeline.tracking.sync.CHUNK", 2)
-    (file,) = (store.project / "data" / "mlflow" / "history").glob("*.jsonl")
-    file.unlink()
-    assert again(store).trials() == before, "whatever comes at once"
-    other.client.delete_run(before[1].run_id)
-    assert [trial.score for trial in again(store).trials()] == [0.0, 2.0]
-    other.client.restore_run(before[1].run_id)
-    assert again(store).trials() == before
-
-
-def test_a_history_file_that_was_cut_off_is_read_anew(store: CampaignStore) -> None:
-    for n in range(2):
-        store.open(DRAFT)
-        store.observe(Observation({"score": float(n)}, {}))
-        store.finish()
-    before = store.trials()
-    (file,) = (store.project / "data" / "mlflow" / "history").glob("*.jsonl")
-    lines = [line.partition(" ")[2] for line in file.read_text().splitlines()]
-    assert [json.loads(line)["score"] for line in lines] == [0.0, 1.0]
-    file.write_text(file.read_text()[:-20])
-    assert again(store).trials() == before
-
-
 def test_a_trial_with_a_score_is_ended_not_trained_again(store: CampaignStore) -> None:
     """Killed between score and end: another machine has neither its model nor its tables."""
     trial = store.open(DRAFT)
@@ -439,16 +398,3 @@ def test_a_suspended_process_of_this_machine_is_as_good_as_its_signs_of_life(
     assert store.open(DRAFT).name == "trial-001-nano"
     worker.kill()
     worker.communicate()
-
-
-@pytest.mark.parametrize("damage", [b"\xff\xfe", b"0 [[[[", b"12345678 {}"])
-def test_a_damaged_history_file_is_read_anew(store: CampaignStore, damage: bytes) -> None:
-    store.open(DRAFT)
-    store.observe(Observation({"score": 1.5}, {}))
-    store.finish()
-    before = store.trials()
-    (file,) = (store.project / "data" / "mlflow" / "history").glob("*.jsonl")
-    whole = file.read_bytes()
-    for content in (whole + damage, whole.replace(b"1.5", b"7.5")):
-        file.write_bytes(content)
-        assert again(store).trials() == before

@@ -10,13 +10,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 from admire_pipeline.disk import write_atomically
 from admire_pipeline.errors import UserError
 from admire_pipeline.names import is_run_id
 from admire_pipeline.tracking import history
+from admire_pipeline.tracking.artifacts import fetch_artifact
+from admire_pipeline.tracking.cache import Cache
 from admire_pipeline.tracking.lease import Lease, find_free, outcome, take_over
 from admire_pipeline.tracking.ledger import LEDGER, Ledger, begin_ledger
 from admire_pipeline.tracking.server import STORE_FOLDER, connect, without_secrets
@@ -104,8 +105,8 @@ class CampaignStore:
     @cached_property
     def _history(self) -> History:
         client, experiment, ledger = self._connection
-        file = self.project / HISTORY_FOLDER / f"{ledger.run_id}.jsonl"
-        return History(client, experiment, ledger, file)
+        cache = Cache(client, ledger.run_id, self.project / HISTORY_FOLDER)
+        return History(client, experiment, ledger, cache)
 
     @cached_property
     def _turns(self) -> Turns:
@@ -284,13 +285,7 @@ class CampaignStore:
 
     def fetch_artifact(self, path: Path) -> bool:
         """Bring a file of the trial's run to `path`, whole; whether there was one."""
-        run_id = self.current().run_id
-        if path.name not in [file.path for file in self.client.list_artifacts(run_id)]:
-            return False
-        with TemporaryDirectory(dir=path.parent) as aside:
-            self.client.download_artifacts(run_id, path.name, aside)
-            (Path(aside) / path.name).replace(path)
-        return True
+        return fetch_artifact(self.client, self.current().run_id, path)
 
     def observe(self, observation: Observation) -> None:
         """Log what the open trial's evaluation found; it counts as observed from here on."""

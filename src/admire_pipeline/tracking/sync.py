@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import chain
 from typing import TYPE_CHECKING
-from zlib import crc32
-
-from filelock import FileLock
 
 from admire_pipeline.tracking import history
+from admire_pipeline.tracking.cache import Cache
 from admire_pipeline.tracking.ledger import Ledger
 from admire_pipeline.tracking.trial import Trial
 
@@ -25,6 +23,8 @@ PAGE = 1000
 """Runs that MLflow gives at once."""
 CHUNK = 200
 """Runs that are asked for at once by their ids."""
+SHARE = 100
+"""Trials that a machine reads for itself, and after which it shares what it has read."""
 
 
 @dataclass(frozen=True)
@@ -65,44 +65,54 @@ class History:
         client: Of the tracking server.
         experiment: Of the campaign.
         ledger: Of the campaign.
-        file: Where ended trials are kept on this machine; it may be removed at any time.
+        cache: Of ended trials.
     """
 
-    def __init__(self, client: MlflowClient, experiment: str, ledger: Ledger, file: Path) -> None:
+    def __init__(self, client: MlflowClient, experiment: str, ledger: Ledger, cache: Cache) -> None:
         self._client = client
         self._experiment = experiment
         self._ledger = ledger
-        self._file = file
-        self._ended: dict[str, Trial] | None = None
+        self._cache = cache
+        self._known = cache.load()
+        self._shared = len(self._known) // SHARE * SHARE
 
     def read(self) -> Snapshot:
         """The history as it is now."""
-        if self._ended is None:
-            self._ended = _load(self._file)
-        known = self._ended
+        known = self._known
         # In this order: whatever ends meanwhile was open, whatever is begun meanwhile has a number.
         conditions = [f"attributes.status != '{status}'" for status in history.ENDED]
-        runs = self._search(" and ".join(conditions))
+        pending = self._search(" and ".join(conditions))
         numbers = self._ledger.read()
         deleted = {run.info.run_id for run in self._search(deleted=True)}
-        self._forget(known, deleted & known.keys())
-        seen = known.keys() | deleted | {run.info.run_id for run in runs}
-        runs += self._fetch([run_id for run_id in numbers.values() if run_id not in seen])
-        over = [run for run in runs if history.is_over(run) and history.is_proposed(run)]
-        self._keep(known, [history.read_trial(r) for r in over if r.info.run_id not in known])
+        self._forget(deleted & known.keys())
+        seen = deleted | {run.info.run_id for run in pending}
+        missing = [run_id for run_id in numbers.values() if run_id not in seen | known.keys()]
+        opened: list[Run] = []
+        for runs in chain([pending], self._fetch(missing)):
+            over = [run for run in runs if history.is_over(run) and history.is_proposed(run)]
+            self._keep([history.read_trial(r) for r in over if r.info.run_id not in known])
+            # One that was ended, but whose status was not written, is open until somebody does.
+            opened += [
+                run for run in runs if run.info.status not in history.ENDED or run not in over
+            ]
+        # By whoever is the first to see so many, or by several who see them at once.
+        if len(known) >= self._shared + SHARE:
+            self._cache.share(known.values())
+            self._shared = len(known) // SHARE * SHARE
         ended = {number: known[i] for number, i in numbers.items() if i in known}
-        # One that was ended, but whose status was not written, is open until somebody writes it.
-        opened = [run for run in runs if run.info.status not in history.ENDED or run not in over]
         return Snapshot(ended, opened, numbers)
 
-    def _fetch(self, run_ids: list[str]) -> list[Run]:
-        if len(run_ids) > CHUNK:
-            logger.info("reading %d trials", len(run_ids))
-        runs: list[Run] = []
-        for start in range(0, len(run_ids), CHUNK):
-            names = ", ".join(f"'{run_id}'" for run_id in run_ids[start : start + CHUNK])
-            runs += self._search(f"attributes.run_id IN ({names})")
-        return runs
+    def _fetch(self, missing: list[str]) -> Iterator[list[Run]]:
+        """The missing runs, some at a time, without those whose trials others have shared."""
+        if len(missing) >= SHARE:
+            logger.info("reading %d trials", len(missing))
+            shared = self._cache.fetch()
+            self._shared = max(self._shared, len(shared))
+            self._keep([shared[run_id] for run_id in missing if run_id in shared])
+            missing = [run_id for run_id in missing if run_id not in shared]
+        for start in range(0, len(missing), CHUNK):
+            names = ", ".join(f"'{run_id}'" for run_id in missing[start : start + CHUNK])
+            yield self._search(f"attributes.run_id IN ({names})")
 
     def _search(self, condition: str = "", *, deleted: bool = False) -> list[Run]:
         from mlflow.entities import ViewType
@@ -119,42 +129,14 @@ class History:
             if not token:
                 return runs
 
-    def _keep(self, known: dict[str, Trial], new: list[Trial]) -> None:
-        known |= {trial.run_id: trial for trial in new}
+    def _keep(self, new: list[Trial]) -> None:
         if new:
-            self._write("a", new)
+            self._known |= {trial.run_id: trial for trial in new}
+            self._cache.add(new)
 
-    def _forget(self, known: dict[str, Trial], run_ids: set[str]) -> None:
+    def _forget(self, run_ids: set[str]) -> None:
         """Leave out what was deleted; it is read again once it is restored."""
-        for run_id in run_ids:
-            del known[run_id]
         if run_ids:
-            self._write("w", known.values())
-
-    def _write(self, mode: str, trials: Iterable[Trial]) -> None:
-        lines = (f"{crc32(line.encode()):08x} {line}\n" for line in map(Trial.to_line, trials))
-        try:
-            with FileLock(f"{self._file}.lock"), self._file.open(mode, encoding="utf-8") as file:
-                file.writelines(lines)
-        except OSError as error:  # a full disk: they are read again next time
-            logger.warning("%s: %s", self._file, error)
-
-
-def _load(file: Path) -> dict[str, Trial]:
-    """Trials by their run; none of a file that is damaged, so that all are read anew."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{file}.lock"):
-        if not file.exists():
-            return {}
-        try:
-            return {t.run_id: t for t in map(_parse, file.read_text(encoding="utf-8").splitlines())}
-        except (ValueError, TypeError, KeyError, RecursionError):
-            file.unlink()
-            return {}
-
-
-def _parse(line: str) -> Trial:
-    checksum, _, text = line.partition(" ")
-    if int(checksum, 16) != crc32(text.encode()):
-        raise ValueError("damaged")
-    return Trial.from_line(text)
+            for run_id in run_ids:
+                del self._known[run_id]
+            self._cache.replace(self._known.values())

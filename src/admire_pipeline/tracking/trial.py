@@ -6,10 +6,11 @@ import hashlib
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -52,6 +53,14 @@ class TrialDraft:
     campaign_seed: int
     recipe: str
     provenance: Mapping[str, str] = field(default_factory=dict)
+
+
+def _intern(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """One copy of each text: thousands of trials have the same names, and much the same values."""
+    return {
+        sys.intern(name): sys.intern(value) if isinstance(value, str) else value
+        for name, value in pairs
+    }
 
 
 def _check_mixture(mixture: Mapping[str, float]) -> Mapping[str, float]:
@@ -142,7 +151,7 @@ class Trial:
             ValueError: If it is not whole.
             TypeError: If it has other fields.
         """
-        fields = json.loads(line)
+        fields = json.loads(line, object_pairs_hook=_intern)
         return cls(**{**fields, "status": TrialStatus(fields["status"])})
 
 
