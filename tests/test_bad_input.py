@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
+from admire_pipeline.integrity import read_sealed, write_sealed
+from admire_pipeline.training.weights import TRAINING_RUN, model_hash
 from tests.conftest import Project
 
 FINE_TUNING = "fidelities.nano.training"
@@ -357,7 +359,7 @@ def test_score_that_is_no_number(project: Project) -> None:
 
 
 def test_evaluation_that_is_no_number(project: Project) -> None:
-    """Weights that overflow after a training that went well: here, by hand."""
+    """Weights that overflow although the training went well: here by hand, and with their hash."""
     for stage in ("proposal", "data_mixing", "fine_tuning"):
         assert project.kedro("run", f"--pipelines={stage}").exit_code == 0
     (weights,) = Path("data/06_models/trials").glob("*/model/model.safetensors")
@@ -365,6 +367,8 @@ def test_evaluation_that_is_no_number(project: Project) -> None:
     save_file(
         {name: tensor * math.nan for name, tensor in tensors.items()}, weights, {"format": "pt"}
     )
+    finished = weights.with_name(TRAINING_RUN)
+    write_sealed(finished, {**read_sealed(finished), "hash": model_hash(weights.parent)})
     result = project.kedro("run", "--pipelines=admire_step")
     assert result.exit_code == 1
     assert re.search(r"Error: score: the trial's score is nan \(bits_per_byte", result.output)
