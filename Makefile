@@ -111,10 +111,10 @@ audit: $(AUDIT)/bin/pip-audit ## known vulnerabilities of what is pinned (needs 
 		then echo "audit: the vulnerability service (OSV) cannot be reached; nothing was checked"; \
 		else cat $(AUDIT)/log; fi; exit 1; }
 
-lock: $(STAMP)  ## resolve the dependencies anew into requirements.lock
-	$(BIN)/pip-compile -q --extra dev --strip-extras --no-annotate --no-header \
-		--no-emit-options \
-		-o requirements.lock pyproject.toml
+COMPILE = $(BIN)/pip-compile -q --strip-extras --no-annotate --no-header --no-emit-options
+lock: $(STAMP)  ## resolve the dependencies anew into the lock files
+	$(COMPILE) --extra dev -o requirements.lock pyproject.toml
+	$(COMPILE) -o dags/requirements.lock dags/requirements.txt
 	sed -i.bak 's/^torch==\([0-9.]*\)+.*/torch==\1/' requirements.lock  # any build of that version
 	rm requirements.lock.bak
 
@@ -130,10 +130,10 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	touch $(STAMP)
 
-$(AIRFLOW)/.installed: dags/requirements.txt
+$(AIRFLOW)/.installed: dags/requirements.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON"; exit 1; }
 	$(PYTHON) -m venv $(AIRFLOW)
-	$(AIRFLOW)/bin/python -m pip install -q --disable-pip-version-check -r dags/requirements.txt
+	$(AIRFLOW)/bin/python -m pip install -q --disable-pip-version-check -r dags/requirements.lock
 	touch $@
 
 # In an environment of its own: what it needs is none of the project's.
