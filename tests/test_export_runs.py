@@ -78,7 +78,7 @@ def test_a_campaign_starts_from_another_ones_runs(project: Project, steps: Steps
 
 
 def test_bad_input_is_one_line(project: Project) -> None:
-    assert "campaign 'test' has no evaluated trial" in one_line(project, "admire", "export-runs")
+    assert "no campaign 'test' has begun in" in one_line(project, "admire", "export-runs")
     step = ("run", "--pipelines=admire_step")
     project.set("parameters.yml", "search.warm_start", "data/gone.csv")
     line = one_line(project, *step)
@@ -91,6 +91,7 @@ def test_bad_input_is_one_line(project: Project) -> None:
     project.set("parameters.yml", "search.warm_start", "data/other.csv")
     assert "other.csv: domain 'digits' is not in the config" in one_line(project, *step)
     assert project.runs() == []
+    assert "campaign 'test' has no evaluated trial" in one_line(project, "admire", "export-runs")
     line = one_line(project, "run", "--nodes=hash_recipes,propose_trial")
     assert "need 'read_warm_start' too" in line
 

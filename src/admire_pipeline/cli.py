@@ -135,7 +135,7 @@ def report(params: dict[str, Any], env: str | None, verbose: bool) -> None:
         project = find_kedro_project(Path.cwd())
         parameters, catalog = _read_config(project, env, params)
         config = check_configuration(parameters, catalog.get("corpus"), offline=True)
-        store = CampaignStore(config.campaign, project, {"campaign": {}})
+        store = CampaignStore(config.campaign, project, {"campaign": {}}, begins=False)
         made = report_campaign(
             store.trials(),
             project,
@@ -161,7 +161,7 @@ def report(params: dict[str, Any], env: str | None, verbose: bool) -> None:
 def ui(port: int, env: str | None, verbose: bool) -> None:
     """Open the MLflow UI on the campaign's store, on this machine only."""
     with _one_line_errors(verbose):
-        store = _campaign_store(env)
+        store = _campaign_store(env, begins=True)  # benchmarks may be all there is to see
         uri, experiment = store.client.tracking_uri, store.experiment
     remote = uri.startswith(("http://", "https://"))
     server = uri.rstrip("/") if remote else f"http://127.0.0.1:{port}"
@@ -413,7 +413,7 @@ def _read_config(
         raise UserError(f"conf: {error}") from error
 
 
-def _campaign_store(env: str | None) -> CampaignStore:
+def _campaign_store(env: str | None, *, begins: bool = False) -> CampaignStore:
     """The store alone: a fault elsewhere in the config must not hide the trials."""
     from kedro.utils import find_kedro_project
 
@@ -424,4 +424,4 @@ def _campaign_store(env: str | None) -> CampaignStore:
     project = find_kedro_project(Path.cwd())
     campaign = _config_loader(project, env)["parameters"].get("campaign")
     checked = validate_settings(CampaignSettings, campaign, "campaign")
-    return CampaignStore(checked, project, {"campaign": {}})
+    return CampaignStore(checked, project, {"campaign": {}}, begins=begins)

@@ -18,6 +18,7 @@ from admire_pipeline.errors import UserError
 from admire_pipeline.tracking import CampaignSettings, TrialDraft, TrialStatus
 from admire_pipeline.tracking.catalog import OpenTrialDataset
 from admire_pipeline.tracking.history import TAG_LIMIT, lineage_tag
+from admire_pipeline.tracking.ledger import EXPERIMENT
 from admire_pipeline.tracking.server import without_secrets
 from admire_pipeline.tracking.store import CampaignStore
 from admire_pipeline.tracking.trial import Observation
@@ -354,3 +355,29 @@ def test_deleted_experiment(store: CampaignStore) -> None:
     store.client.delete_experiment(store.experiment)
     with pytest.raises(UserError, match=r"campaign\.name: 'c' is a deleted MLflow experiment"):
         _ = again(store).client
+
+
+def test_deleted_ledgers(store: CampaignStore) -> None:
+    store.open(DRAFT)
+    store.release(interrupted=True)
+    ledgers = store.client.get_experiment_by_name(EXPERIMENT)
+    assert ledgers is not None
+    store.client.delete_experiment(ledgers.experiment_id)
+    mend = rf"mlflow experiments restore -x {ledgers.experiment_id}`"
+    with pytest.raises(UserError, match=mend):
+        again(store).trials()
+    other = again(store)
+    other.settings = store.settings.model_copy(update={"name": "another"})
+    with pytest.raises(UserError, match=mend):
+        other.trials()
+    store.client.restore_experiment(ledgers.experiment_id)
+    assert len(again(store).trials()) == 1
+
+
+def test_a_mistyped_name_begins_no_campaign(store: CampaignStore) -> None:
+    store.open(DRAFT)
+    settings = store.settings.model_copy(update={"name": "cc"})
+    mistyped = CampaignStore(settings, store.project, CONFIG, begins=False)
+    with pytest.raises(UserError, match=r"no campaign 'cc' has begun in .*did you mean 'c'\?"):
+        mistyped.trials()
+    assert store.client.get_experiment_by_name("cc") is None

@@ -52,7 +52,9 @@ class Ledger:
         if run.info.lifecycle_stage != "active":
             raise UserError(
                 f"campaign.name: its ledger, run {self.run_id} of {EXPERIMENT!r}, was deleted; "
-                f"allowed: `mlflow runs restore --run-id {self.run_id}`, or a new name"
+                f"allowed: `mlflow runs restore --run-id {self.run_id}` (where all of "
+                f"{EXPERIMENT!r} was: `mlflow experiments restore -x {run.info.experiment_id}`), "
+                "or a new name"
             )
         params = run.data.params
         pairs = [(k.removeprefix(_TRIAL), v) for k, v in params.items() if k.startswith(_TRIAL)]
@@ -77,6 +79,12 @@ def _experiment(client: MlflowClient) -> str:
     from mlflow.exceptions import MlflowException
 
     if (experiment := client.get_experiment_by_name(EXPERIMENT)) is not None:
+        if experiment.lifecycle_stage != "active":
+            raise UserError(
+                f"campaign.tracking_uri: its experiment {EXPERIMENT!r}, in which campaigns are "
+                "counted, was deleted; allowed: `mlflow experiments restore -x "
+                f"{experiment.experiment_id}`, or another server"
+            )
         return str(experiment.experiment_id)
     try:
         return str(client.create_experiment(EXPERIMENT))

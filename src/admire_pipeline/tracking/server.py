@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from admire_pipeline.credentials import export_login, masked
-from admire_pipeline.errors import UserError
+from admire_pipeline.errors import UserError, suggest_nearest
 from admire_pipeline.tracking.settings import CampaignSettings
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def connect(
     settings: CampaignSettings,
     project: Path,
     begin: Callable[[MlflowClient], Mapping[str, str]] | None = None,
+    *,
+    create: bool = True,
 ) -> tuple[MlflowClient, Experiment]:
     """A client of the tracking store and the campaign's experiment.
 
@@ -57,10 +59,11 @@ def connect(
         project: Root folder of the project.
         begin: Gives the tags of an experiment that is new. They are part of it from the first, and
             MLflow lets only one of several workers make it.
+        create: Make the experiment where there is none.
 
     Raises:
         UserError: If the store does not answer within `server_timeout` seconds, or the experiment
-            was deleted.
+            was deleted or is not there.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
@@ -80,13 +83,23 @@ def connect(
             client = MlflowClient(uri)
             # Without a server the client writes artifacts itself, by default to ./mlruns.
             location = None if remote else (folder / "artifacts").resolve().as_uri()
-            experiment = _get_or_create(client, settings.name, location, begin)
+            experiment = client.get_experiment_by_name(settings.name)
+            if experiment is None and create:
+                experiment = _create(client, settings.name, location, begin)
+            others = [] if experiment else [e.name for e in client.search_experiments()]
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"campaign.tracking_uri: cannot use {without_secrets(uri)!r} "
             f"({_root_cause(error)}); allowed: a reachable MLflow server or "
             "database"
         ) from error
+    if experiment is None:
+        raise UserError(
+            f"campaign.name: no campaign {settings.name!r} has begun in {without_secrets(uri)!r}; "
+            f"{suggest_nearest(settings.name, others)}allowed: one of which a step was run"
+        )
     if experiment.lifecycle_stage != "active":
         raise UserError(
             f"campaign.name: {settings.name!r} is a deleted MLflow experiment; "
@@ -95,7 +108,7 @@ def connect(
     return client, experiment
 
 
-def _get_or_create(
+def _create(
     client: MlflowClient,
     name: str,
     location: str | None,
@@ -103,8 +116,6 @@ def _get_or_create(
 ) -> Experiment:
     from mlflow.exceptions import MlflowException
 
-    if (experiment := client.get_experiment_by_name(name)) is not None:
-        return experiment
     try:
         made = client.create_experiment(name, location, dict(begin(client)) if begin else {})
     except MlflowException:

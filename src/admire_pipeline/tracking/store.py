@@ -50,6 +50,7 @@ class CampaignStore:
         project: Root folder of the project.
         config: The whole resolved config; its hash and text are kept with each trial.
         serves: Fidelities of the trials that this worker takes up; None: all.
+        begins: Begin the campaign where it is new.
     """
 
     def __init__(
@@ -58,11 +59,14 @@ class CampaignStore:
         project: Path,
         config: Mapping[str, Any],
         serves: Collection[str] | None = None,
+        *,
+        begins: bool = True,
     ) -> None:
         self.settings = settings
         self.project = project
         self._config = dict(config)
         self._serves = serves
+        self._begins = begins
         # How much a campaign may spend does not change what a trial is, nor who runs it.
         campaign = {k: v for k, v in config["campaign"].items() if k != "budget"}
         what = {k: v for k, v in self._config.items() if k != "worker"} | {"campaign": campaign}
@@ -80,7 +84,7 @@ class CampaignStore:
             begun.append(begin_ledger(client, self.settings.name))
             return {LEDGER: begun[0]}
 
-        client, experiment = connect(self.settings, self.project, begin)
+        client, experiment = connect(self.settings, self.project, begin, create=self._begins)
         ledger = experiment.tags.get(LEDGER)
         if ledger is None or not is_run_id(ledger):
             raise UserError(
