@@ -25,6 +25,36 @@ REFUSED: dict[str, tuple[Any, str]] = {
         b"distributed_type: MULTI_GPU\nnum_machines: null",
         "x.launch.config: many.yaml cannot be used (num_machines is None",
     ),
+    "name.yaml": (
+        b"distributed_type: FSDP\nfsdp_config: {fsdp_versoin: 2}",
+        "x.launch.config: name.yaml cannot be used (fsdp_config: unknown 'fsdp_versoin'; did you "
+        "mean 'fsdp_version'?)",
+    ),
+    "short.yaml": (
+        b"distributed_type: FSDP\nfsdp_config: {versoin: 2}",
+        "x.launch.config: short.yaml cannot be used (fsdp_config: unknown 'versoin'; did you mean",
+    ),
+    "policy.yaml": (
+        b"distributed_type: FSDP\nfsdp_config: {fsdp_auto_wrap_policy: TRANSFORMER_BASE_WRAP}",
+        "x.launch.config: policy.yaml cannot be used (fsdp_config.fsdp_auto_wrap_policy is "
+        "'TRANSFORMER_BASE_WRAP', and none of TRANSFORMER_BASED_WRAP, SIZE_BASED_WRAP, NO_WRAP)",
+    ),
+    "kind.yaml": (
+        b"distributed_type: FSDP\nfsdp_config: {state_dict_type: FUL_STATE_DICT}",
+        "x.launch.config: kind.yaml cannot be used (fsdp_config.state_dict_type is 'FUL_STATE_DIC",
+    ),
+    "flag.yaml": (
+        b"distributed_type: FSDP\nfsdp_config: {fsdp_reshard_after_forward: sometimes}",
+        "x.launch.config: flag.yaml cannot be used (fsdp_config.fsdp_reshard_after_forward is 'som",
+    ),
+    "stage.yaml": (
+        b"distributed_type: DEEPSPEED\ndeepspeed_config: {zero_stage: 4}",
+        "x.launch.config: stage.yaml cannot be used (deepspeed_config.zero_stage is 4, and none",
+    ),
+    "zero.yaml": (
+        b"distributed_type: DEEPSPEED\ndeepspeed_config: {zero_stge: 3}",
+        "x.launch.config: zero.yaml cannot be used (deepspeed_config: unknown 'zero_stge'; did",
+    ),
     "fsdp.yaml": (b"distributed_type: FSDP", "x.launch.config: fsdp.yaml spreads the model (FSDP)"),
 }
 

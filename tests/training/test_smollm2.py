@@ -53,10 +53,10 @@ def test_the_up_weighted_domain_is_learned(smollm2: Path, tmp_path: Path) -> Non
     folder = tmp_path / "trial"
     train_trial(fidelity, plan.to_dict(), corpus, folder, 0, evaluation, lambda *_: None)
     after = measure(folder / "model")
-    assert set(after) == {"bits_per_byte.sums", "bits_per_byte.spelling", "acc.form"}
+    assert set(after) == {"bits_per_byte.sums", "bits_per_byte.spelling", "acc_norm.form"}
     assert after["bits_per_byte.sums"] < 0.7 * before["bits_per_byte.sums"]
-    # Answers of the form that it was taught, against such as it would have given before.
-    assert after["acc.form"] > max(0.9, before["acc.form"] - 1e-9)
+    # A form of answers that it was taught, against one that it prefers as it comes.
+    assert before["acc_norm.form"] < 0.5 and after["acc_norm.form"] > 0.9
 
 
 def evaluate_settings(folder: Path) -> EvaluationSettings:
@@ -72,7 +72,7 @@ def evaluate_settings(folder: Path) -> EvaluationSettings:
     ]
     path = folder / "form.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
-    task = {"path": str(path), "kind": "multiple_choice", "metric": "acc"}
+    task = {"path": str(path), "kind": "multiple_choice", "metric": "acc_norm"}
     return EvaluationSettings.model_validate(
         {
             "batch_size": 8,

@@ -13,12 +13,10 @@ import yaml
 from admire_pipeline.errors import UserError
 from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.settings import FidelitySettings, LaunchSettings
+from admire_pipeline.training.spread import SPREAD, check_section
 
 ON_ONE_MACHINE = "admire_pipeline.training.loopback"
 """Module that launches processes which meet on this machine."""
-
-SPREAD = ("FSDP", "DEEPSPEED")
-"""Types of config that spread one model over the devices."""
 
 
 def check_config_file(
@@ -112,6 +110,7 @@ def read_config(launch: LaunchSettings, project: Path, key: str) -> dict[str, An
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         load_config_from_file(str(path))
+        check_section(config)
         machines = config.get("num_machines", 1)
         if not isinstance(machines, int) or machines < 1:
             raise ValueError(f"num_machines is {machines!r}, and no number from 1 on")
