@@ -46,6 +46,32 @@ def configuration(env: str) -> Configuration:
     return check_configuration(loader["parameters"], loader["catalog"]["corpus"], offline=True)
 
 
+# As the published tables name them (`ratio_*`, `train_the_pile_*`).
+DOMAINS = {
+    "tulu": """
+        coconot_converted evol_codealpaca_heval_decontaminated flan_v2_converted
+        no_robots_converted numinamath_tir_math_decontaminated oasst1_converted
+        personahub_code_v2_34999 personahub_ifdata_manual_seed_v3_29980
+        personahub_math_v5_regen_149960 tulu_hard_coded_repeated_10 tulu_v3.9_aya_100k
+        tulu_v3.9_open_math_2_gsm8k_50k tulu_v3.9_personahub_math_interm_algebra_20k
+        tulu_v3.9_sciriff_10k
+        tulu_v3.9_synthetic_finalresp_wildguardmixtrain_decontaminated_50k
+        tulu_v3.9_table_gpt_5k tulu_v3.9_wildchat_100k
+        tulu_v3.9_wildjailbreak_decontaminated_50k tulu-3-sft-personas-math-grade
+    """,
+    "pile": """
+        arxiv freelaw nih_exporter pubmed_central wikipedia_en dm_mathematics github philpapers
+        stackexchange enron_emails gutenberg_pg_19 pile_cc ubuntu_irc europarl hackernews
+        pubmed_abstracts uspto_backgrounds
+    """,
+}
+
+
+@pytest.mark.parametrize("env", DOMAINS)
+def test_domains_have_the_names_of_the_published_tables(env: str) -> None:
+    assert list(configuration(env).corpus.trained) == DOMAINS[env].split()
+
+
 needs_tables = pytest.mark.skipif(
     RUNS_DIR not in os.environ, reason=f"{RUNS_DIR} does not name a folder of published tables"
 )

@@ -9,7 +9,7 @@ import pytest
 
 from admire_pipeline.training.settings import EvaluationSettings
 from admire_pipeline.training.task_data import need_tasks
-from tests.training.test_available import download
+from tests.training.test_available import COMMIT, download
 
 
 @pytest.fixture
@@ -65,3 +65,25 @@ def test_tasks_of_the_harness(tmp_path: Path, hub: Path) -> None:
         "task tag": True,
         "task inline": False,
     }
+
+
+@pytest.mark.slow
+def test_a_pinned_task_needs_that_commit(tmp_path: Path, hub: Path) -> None:
+    download(hub, "datasets--allenai--ai2_arc", "ARC-Easy/test.parquet")
+
+    def need(revision: str) -> tuple[str | None, bool]:
+        task = {"task": "arc_easy", "metric": "acc", "revision": revision}
+        evaluation = EvaluationSettings.model_validate(
+            {"batch_size": 1, "max_bytes": 1, "curve_bytes": 1, "tasks": {"arc": task}}
+        )
+        (found,) = need_tasks(evaluation, tmp_path)
+        return found.revision, found.found
+
+    other = "f" * 40
+    assert need(COMMIT) == (COMMIT, True)
+    assert need(other) == (other, False)
+    prepared = tmp_path / "datasets" / "allenai___ai2_arc" / "ARC-Easy" / "0.0.0"
+    (prepared / COMMIT).mkdir(parents=True)
+    assert need(other) == (other, False)
+    (prepared / other).mkdir()
+    assert need(other) == (other, True)

@@ -81,7 +81,7 @@ class TrainingSettings(_Settings):
     """Tokens in one training sequence. Longer examples are cut, shorter ones share a sequence
     without seeing each other."""
     batch_size: int = Field(gt=0)
-    """Sequences in one forward pass on one device."""
+    """Sequences in one forward pass, of all devices of the trial together."""
     gradient_accumulation: int = Field(default=1, gt=0)
     """Forward passes in one optimizer step."""
     learning_rate: float = Field(gt=0)
@@ -201,6 +201,8 @@ class TaskSettings(_Settings):
 
     task: str | None = Field(default=None, min_length=1)
     """Name in lm-evaluation-harness."""
+    revision: str | None = Field(default=None, min_length=1)
+    """Commit of its dataset on the Hub; null: what is in the cache, else the newest."""
     path: str | None = Field(default=None, min_length=1)
     """JSONL file of a task of your own."""
     kind: Literal["multiple_choice", "generation"] | None = None
@@ -224,6 +226,8 @@ class TaskSettings(_Settings):
             raise ValueError("set exactly one of `task` (of lm-evaluation-harness) and `path`")
         if (self.path is None) != (self.kind is None):
             raise ValueError("`path` needs a `kind`, and only a path")
+        if self.path is not None and self.revision is not None:
+            raise ValueError("`revision` is of a `task`'s dataset on the Hub; a `path` has none")
         return self
 
 

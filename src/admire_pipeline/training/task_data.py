@@ -33,7 +33,7 @@ def need_tasks(evaluation: EvaluationSettings, root: Path) -> list[Need]:
         from admire_pipeline.training.harness.tasks import known_tasks
 
         datasets = _datasets({"task": task.task}, known_tasks().task_index)
-        needs += [_need_dataset(what, each) for each in dict.fromkeys(datasets)]
+        needs += [_need_dataset(what, each, task.revision) for each in dict.fromkeys(datasets)]
     return needs
 
 
@@ -52,7 +52,7 @@ def _datasets(config: Mapping[str, Any], index: Mapping[str, Any]) -> Iterator[s
             yield from _datasets(entry.cfg or {"task": sorted(entry.tags)}, index)
 
 
-def _need_dataset(what: str, name: str) -> Need:
+def _need_dataset(what: str, name: str, revision: str | None) -> Need:
     """A dataset of the Hub as it was downloaded, or as `datasets` has prepared it."""
     import datasets
     from datasets.naming import camelcase_to_snakecase
@@ -60,6 +60,7 @@ def _need_dataset(what: str, name: str) -> Need:
     *owner, last = name.split("/")
     folder = "___".join([*owner, camelcase_to_snakecase(last)])
     prepared = Path(datasets.config.HF_DATASETS_CACHE) / folder
-    if prepared.is_dir():
-        return Need(what, name, None, "cache of datasets", True)
-    return look_up(what, name, None, "dataset", DATA_FILES, Path())
+    # Below it are the names of configs and versions, then one folder for each commit.
+    if any(prepared.glob(f"*/*/{revision}")) if revision else prepared.is_dir():
+        return Need(what, name, revision, "cache of datasets", True)
+    return look_up(what, name, revision, "dataset", DATA_FILES, Path())

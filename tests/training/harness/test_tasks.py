@@ -157,22 +157,24 @@ import pytest
 
 with pytest.MonkeyPatch.context() as patch:
     use_index(sys.argv[1], patch)
-    task = build_task("t", TaskSettings(task="t", metric="acc"), "t", len)
+    settings = TaskSettings(task="t", metric="acc", revision=sys.argv[2] or None)
+    task = build_task("t", settings, "t", len)
 print(json.dumps(dataset_states(task)))
 """
 
 
-def test_the_commit_of_a_hub_dataset_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pinned", [False, True])
+def test_the_commit_of_a_hub_dataset_is_told(pinned: bool, tmp_path: Path) -> None:
     """In a process of its own: huggingface_hub takes its endpoint when it is imported."""
     add_task(
         tmp_path, "t", 1, 1, dataset_path="me/quiz", dataset_kwargs={}, validation_split="test"
     )
     served = Hub()
-    rows = json.dumps(choice("?"))
-    commit = served.push("datasets", "me/quiz", {"test.jsonl": rows.encode()})
+    first = served.push("datasets", "me/quiz", {"test.jsonl": json.dumps(choice("?")).encode()})
+    last = served.push("datasets", "me/quiz", {"test.jsonl": json.dumps(choice("!")).encode()})
     with served.serving():
         done = subprocess.run(
-            [sys.executable, "-c", CODE, str(tmp_path)],
+            [sys.executable, "-c", CODE, str(tmp_path), first if pinned else ""],
             env={**os.environ, "HF_ENDPOINT": served.endpoint, "HF_HOME": str(tmp_path / "hf")},
             capture_output=True,
             text=True,
@@ -180,4 +182,5 @@ def test_the_commit_of_a_hub_dataset_is_told(tmp_path: Path) -> None:
             check=False,
         )
     assert done.returncode == 0, done.stderr
+    commit = first if pinned else last
     assert json.loads(done.stdout) == {"t": {"path": "me/quiz", "commit": commit}}

@@ -25,7 +25,10 @@ class CorpusError(UserError):
 def one_line(error: BaseException, limit: int = 200) -> str:
     """First line of an exception's message, cut to `limit` characters; its type if it has none.
 
+    One that ends with a colon is followed by the next: there the reason stands.
     The Hub's token is masked: a server may quote the headers that it refuses.
     """
-    lines = masked(str(error)).strip().splitlines()
-    return lines[0][:limit] if lines else type(error).__name__
+    lines = [line.strip() for line in masked(str(error)).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:limit]

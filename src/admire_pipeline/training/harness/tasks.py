@@ -20,6 +20,7 @@ from admire_pipeline.errors import UserError, suggest
 from admire_pipeline.training.corpus.errors import WHO_ASKS, one_line
 from admire_pipeline.training.harness.guard import no_hub_code
 from admire_pipeline.training.harness.missing import missing_package
+from admire_pipeline.training.harness.pin import pinned
 from admire_pipeline.training.harness.questions import read_questions
 from admire_pipeline.training.harness.quiet import quiet
 from admire_pipeline.training.settings import TaskSettings
@@ -98,7 +99,8 @@ def _members(built: Task | Group) -> list[Task]:
 
 def _known_task(task: TaskSettings, key: str) -> Task | Group:
     try:
-        loaded = known_tasks().load([task.task])
+        with pinned(task.revision):
+            loaded = known_tasks().load([task.task])
     except Exception as error:
         raise UserError(f"{key}.task: {_what_lacks(str(task.task), error)}") from error
     for each in loaded["tasks"].values():
