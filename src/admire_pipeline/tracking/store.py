@@ -81,7 +81,8 @@ class CampaignStore:
         begun: list[str] = []
 
         def begin(client: MlflowClient) -> dict[str, str]:
-            begun.append(begin_ledger(client, self.settings.name))
+            if not begun:  # it is asked again where the server did not answer
+                begun.append(begin_ledger(client, self.settings.name))
             return {LEDGER: begun[0]}
 
         client, experiment = connect(self.settings, self.project, begin, create=self._begins)
