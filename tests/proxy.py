@@ -15,8 +15,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import RLock, Thread
 from typing import Literal
 
-from tests.servers import free_port
-
 Kind = Literal["404", "500", "502", "reset", "lost", "cut", "slow"]
 """What becomes of a request.
 
@@ -31,6 +29,9 @@ ERRORS = ("404", "500", "502")
 SLOW = 2.0
 HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
 """Headers of one connection, which the next one makes itself."""
+
+PORTS = range(20000, 32768)
+"""No system gives these to outgoing connections: they stay free while the proxy is away."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Proxy:
     """
 
     def __init__(self, port: int) -> None:
-        self.port = free_port()
+        self.port = _free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.seen: list[Request] = []
         self.faults: Counter[Kind] = Counter()
@@ -179,6 +180,13 @@ class Proxy:
             return 502, {}, b""
         finally:
             connection.close()
+
+
+def _free_port() -> int:
+    while True:
+        with suppress(OSError), socket.socket() as free:
+            free.bind(("127.0.0.1", random.choice(PORTS)))
+            return int(free.getsockname()[1])
 
 
 def _close(server: _Server) -> None:
