@@ -18,10 +18,12 @@ from tests.conftest import Project
 from tests.servers import MlflowServer
 from tests.test_crash import mlflow_client
 
-STEP = re.compile(r"step \d+ +(trial-\d+-\w+) +score (\S+) +cost (\S+) +spent (\S+)/")
+STEP = re.compile(r"step \d+(?:/\d+)? +(trial-\d+-\w+) +score (\S+) +cost (\S+) +spent (\S+)/")
 REPORT = re.compile(r"budget +spent (\S+) of \S+ in (\d+) trials")
 NANO, SMALL = 0.25, 1.0
 """What trials of the test's sizes cost."""
+CURVES = ("train.", "validation.")
+"""How the metrics of curves begin: one point at a step."""
 
 
 class Workers:
@@ -77,6 +79,10 @@ def check_history(client: MlflowClient, printed: Sequence[str], kills: int, faul
         # Who takes a trial up after its score logs the same one: nothing is measured again.
         points = client.get_metric_history(run.info.run_id, "score")
         fault.duplicated += len({point.value for point in points}) - 1
+        for name in run.data.metrics:
+            if name.startswith(CURVES):
+                points = client.get_metric_history(run.info.run_id, name)
+                fault.duplicated += len(points) - len({point.step for point in points})
         assert run.data.metrics["cost"] == float(run.data.params["expected_cost"])
     assert (fault.lost, fault.duplicated) == (0, 0)
 

@@ -115,8 +115,8 @@ class CurvesDataset(CampaignDataset):
         known: dict[str, int] = {}
 
         def log(metrics: Mapping[str, float], step: int) -> None:
-            for name in metrics:
-                known.setdefault(name, self.store.last_step(name))
+            for name in metrics.keys() - known.keys():
+                known[name] = self.store.last_step(name)
             fresh = {name: value for name, value in metrics.items() if step > known[name]}
             if fresh:
                 self.store.log_metrics(fresh, step)

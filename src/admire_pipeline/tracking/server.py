@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock
 
@@ -21,9 +23,16 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
 
+logger = logging.getLogger(__name__)
+
 SQLITE = "sqlite:///"
 STORE_FOLDER = Path("data/mlflow")
 """Within the project: the SQLite store and the artifacts, unless a tracking server is named."""
+
+PAUSE = 0.5
+"""Seconds between two tries to reach a tracking server."""
+
+_T = TypeVar("_T")
 
 
 def resolve_tracking_uri(settings: CampaignSettings, project: Path) -> str:
@@ -75,7 +84,7 @@ def connect(
     try:
         # Two processes that make the tables of a new database at once break it.
         alone = nullcontext() if remote else FileLock(folder / ".lock")
-        with alone, impatient(settings.server_timeout):
+        with alone:
             if uri.startswith(SQLITE):
                 create_database(Path(uri.removeprefix(SQLITE)))
             elif not remote and re.match(r"(postgresql|mysql|mssql|sqlite)\b", uri):
@@ -83,10 +92,16 @@ def connect(
             client = MlflowClient(uri)
             # Without a server the client writes artifacts itself, by default to ./mlruns.
             location = None if remote else (folder / "artifacts").resolve().as_uri()
-            experiment = client.get_experiment_by_name(settings.name)
-            if experiment is None and create:
-                experiment = _create(client, settings.name, location, begin)
-            others = [] if experiment else [e.name for e in client.search_experiments()]
+
+            def find() -> Experiment | None:
+                found = client.get_experiment_by_name(settings.name)
+                if found or not create:
+                    return found
+                return _create(client, settings.name, location, begin)
+
+            experiment = _wait_for(find, settings.server_timeout if remote else 0.0)
+            with impatient(settings.server_timeout):
+                others = [] if experiment else [e.name for e in client.search_experiments()]
     except UserError:
         raise
     except Exception as error:
@@ -123,6 +138,30 @@ def _create(
             raise
         return experiment  # another worker was faster
     return client.get_experiment(made)
+
+
+def _wait_for(ask: Callable[[], _T], timeout: float) -> _T:
+    """Ask a tracking server until it answers, for so many seconds, and once at least.
+
+    Left to its own patience, MLflow waits for minutes; with none, a restart of the server or one
+    error of a busy one would end the step.
+    """
+    from mlflow.exceptions import MlflowException
+
+    deadline = time.monotonic() + timeout
+    waiting = False
+    while True:
+        try:
+            with impatient(deadline - time.monotonic()):
+                return ask()
+        except MlflowException as error:
+            # A refusal has another code: it stays one.
+            if error.error_code != "INTERNAL_ERROR" or time.monotonic() + PAUSE > deadline:
+                raise
+        if not waiting:
+            logger.info("waiting for the tracking server")
+            waiting = True
+        time.sleep(PAUSE)
 
 
 @contextmanager

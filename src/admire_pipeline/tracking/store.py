@@ -81,7 +81,8 @@ class CampaignStore:
         begun: list[str] = []
 
         def begin(client: MlflowClient) -> dict[str, str]:
-            begun.append(begin_ledger(client, self.settings.name))
+            if not begun:  # it is asked again where the server did not answer
+                begun.append(begin_ledger(client, self.settings.name))
             return {LEDGER: begun[0]}
 
         client, experiment = connect(self.settings, self.project, begin, create=self._begins)
@@ -202,14 +203,13 @@ class CampaignStore:
             epoch = take_over(self.client, run)
             if epoch is None:
                 continue  # another worker was faster
-            lease = Lease(self.client, run.info.run_id, epoch, timeout)
             now = self.client.get_run(run.info.run_id)
+            # Not before: until it is in `_take`, nobody would end it where a request fails.
+            lease = Lease(self.client, run.info.run_id, epoch, timeout)
             if (ended := outcome(now, epoch - 1)) in history.ENDED:
                 lease.end()
                 lease.give_back(ended)  # by its holder, meanwhile
                 continue
-            if now.info.status != "RUNNING":
-                self.client.update_run(run.info.run_id, status="RUNNING")
             trial = self._take(now, lease)
             logger.info("%s: taking it up again", trial.name)
             return trial
@@ -357,8 +357,8 @@ class CampaignStore:
         trial = history.read_trial(run)
         trial = replace(trial, provenance={**trial.provenance, **(provenance or {})})
         self._open, self._lease, self._snapshot = trial, lease, None
-        if run.info.run_name != trial.name:
-            self.client.update_run(trial.run_id, name=trial.name)
+        if (run.info.run_name, run.info.status) != (trial.name, "RUNNING"):
+            self.client.update_run(trial.run_id, "RUNNING", trial.name)
         # Logged again when a trial is taken up: it may have been killed before it got this far.
         self.log_params(
             {f"mixture.{domain}": repr(weight) for domain, weight in trial.mixture.items()}

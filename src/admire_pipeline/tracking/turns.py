@@ -70,8 +70,8 @@ class Turns:
         waiting = False
         while True:
             known = self._history.read()
-            self._check_budget(known)
             drafts = self._drafts(known)
+            self._check_budget(known)
             free = next(find_free(self._client, drafts, self._settings.heartbeat_timeout), None)
             lease = None
             if free is not None:
