@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import time_machine
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from tests.tracking.conftest import CONFIG
 from tests.tracking.test_store import DRAFT, again
@@ -76,6 +78,11 @@ def hand_over(store: CampaignStore) -> CampaignStore:
     successor.settings = store.settings.model_copy(update={"heartbeat_timeout": 1.0})
     assert successor.claim() == trial
     return successor
+
+
+def look_away(held: lease.Lease) -> Run:
+    """Its last look at the lease was before somebody took the run over."""
+    return held._client.get_run(held.run_id)
 
 
 def test_only_one_of_many_writes_a_parameter(store: CampaignStore) -> None:
@@ -209,7 +216,7 @@ def test_a_result_on_its_way_does_not_replace_the_successors(
     """Suspended between the look at the lease and the write: no look can exclude that."""
     store.open(DRAFT)
     successor = hand_over(store)
-    monkeypatch.setattr(lease.Lease, "check", lambda self: None)
+    monkeypatch.setattr(lease.Lease, "check", look_away)
     ours = Observation({"score": 1.0, "cost": 0.1, "eval.x": 2.0}, {})
     theirs = Observation({"score": 7.0, "cost": 0.7, "eval.x": 7.0}, {})
     for writer in (store, successor) if late == "before" else (successor, store):
@@ -227,7 +234,7 @@ def test_a_late_failure_is_not_believed_for_ever(
     store.open(DRAFT)
     successor = hand_over(store)
     with monkeypatch.context() as suspended:
-        suspended.setattr(lease.Lease, "check", lambda self: None)
+        suspended.setattr(lease.Lease, "check", look_away)
         store.fail("late")
     assert [trial.status for trial in again(store).trials()] == [TrialStatus.PENDING]
     assert again(store).ended() == [], "its weights and checkpoints are the successor's"
@@ -247,7 +254,7 @@ def test_a_late_proposal_is_refused(store: CampaignStore, monkeypatch: pytest.Mo
     other.take_turn()
     opened = other.open(replace(DRAFT, fidelity="small"))
     with monkeypatch.context() as suspended:
-        suspended.setattr(lease.Lease, "check", lambda self: None)
+        suspended.setattr(lease.Lease, "check", look_away)
         with pytest.raises(UserError):
             store.open(DRAFT)
     assert opened.name == "trial-001-small"
@@ -268,6 +275,16 @@ def test_a_holder_that_lives_is_not_taken_for_silent(store: CampaignStore) -> No
     store._let_go()  # its heart stops
     store.client.set_tag(trial.run_id, "admire.heartbeat.0", "1000")
     assert other.claim() == trial
+
+
+def test_a_trial_ends_no_earlier_than_it_began(store: CampaignStore) -> None:
+    """By the clock of its last worker, which is set back, or another one than the first one's."""
+    trial = store.open(DRAFT)
+    with time_machine.travel(time.time() - 3600):
+        store.observe(Observation({"score": 1.5, "cost": 0.25}, {}))
+        store.finish()
+    info = store.client.get_run(trial.run_id).info
+    assert info.status == "FINISHED" and info.end_time == info.start_time
 
 
 def test_fidelities_of_a_worker(store: CampaignStore) -> None:
