@@ -18,6 +18,7 @@ from tests.tracking.conftest import CONFIG
 from tests.tracking.test_store import DRAFT, again
 
 from admire_pipeline.errors import CampaignOver, UserError
+from admire_pipeline.hooks import CampaignHooks
 from admire_pipeline.tracking import CampaignSettings, TrialStatus, history, lease
 from admire_pipeline.tracking.lease import LostLease, epoch_of
 from admire_pipeline.tracking.store import CampaignStore
@@ -429,6 +430,20 @@ def test_a_failure_that_the_server_does_not_hear_of_lets_the_trial_go(
     assert other.claim() == (None if call == "set_terminated" else trial)
     status = store.client.get_run(trial.run_id).info.status
     assert status == ("FAILED" if call == "set_terminated" else "RUNNING")
+
+
+def test_a_file_that_a_successor_has_removed_is_told_as_the_lost_lease(
+    store: CampaignStore,
+) -> None:
+    """It shares the trial's folder, and is through with the checkpoints."""
+    trial = store.open(DRAFT)
+    hand_over(store)
+    hooks = CampaignHooks()
+    hooks._store = store
+    with pytest.raises(LostLease, match="another one has taken the trial over"):
+        hooks.on_pipeline_error(FileNotFoundError("checkpoints/checkpoint-11/model.safetensors"))
+    status = store.client.get_run(trial.run_id).info.status
+    assert status == "RUNNING", "the successor's word counts"
 
 
 def test_a_proposal_of_one_who_had_the_turn_before(store: CampaignStore) -> None:
