@@ -71,7 +71,7 @@ def test_a_suspended_worker_leaves_its_trial_to_its_successor(
 ) -> None:
     """Suspended in its training (in the full form, at a random moment), it comes back later."""
     for fidelity in ("nano", "small"):
-        project.set("parameters.yml", f"fidelities.{fidelity}.training.tokens", 262144)
+        project.set("parameters.yml", f"fidelities.{fidelity}.training.tokens", 131072)
     project.set("parameters.yml", "campaign.heartbeat_timeout", SILENCE)
     project.set("parameters.yml", "campaign.budget", 40)
     project.set("parameters.yml", "search.design_trials", 1000)
@@ -81,12 +81,12 @@ def test_a_suspended_worker_leaves_its_trial_to_its_successor(
     with MlflowServer(tmp_path / "server") as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
         client = MlflowClient(server.uri)
-        for _ in range(10 if chaos.full else 1):
+        for _ in range(8 if chaos.full else 1):
             known = {run.info.run_id for run in runs_of(client)}
             suspended = project.start(*STEP)
             begun = "trial.json" if chaos.full else "checkpoints/*/complete"
             wait_for(lambda: new_folder(project, known, begun), suspended)  # noqa: B023
-            time.sleep(chance.uniform(0, 8) if chaos.full else 0)
+            time.sleep(chance.uniform(0, 5) if chaos.full else 0)
             suspended.send_signal(signal.SIGSTOP)
             (run,) = (run for run in runs_of(client) if run.info.run_id not in known)
             if run.info.status == "FINISHED":  # it was faster: nothing is left of it to take
