@@ -38,11 +38,11 @@ def test_diverging_trainings_fail_and_the_campaign_goes_on(project: Project, cha
     project.set("parameters.yml", "campaign.budget", 40)
     fault = chaos.fault("a training diverges to NaN")
     # The set-up phase alternates between the sizes here; a search comes after it.
-    project.set("parameters.yml", "search.design_trials", 3)
+    project.set("parameters.yml", "search.design_trials", 20 if chaos.full else 3)
     failed: dict[str, np.ndarray] = {}
     finished = 0
     just_failed = False
-    while fault.tries + finished < (24 if chaos.full else 6):
+    while fault.tries + finished < (26 if chaos.full else 6):
         number = len(project.runs()) + 1
         began = time.monotonic()
         result = project.kedro(*STEP)
