@@ -56,14 +56,20 @@ def chaos(request: pytest.FixtureRequest) -> faults.Chaos:
 
 
 class Project:
-    """A copy of the project's config with the test environment's text."""
+    """A copy of the project's config with the test environment's text.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Its own.
+        env: Folder of `conf` that is changed and run.
+    """
+
+    def __init__(self, folder: Path, env: str = ENV) -> None:
         self.folder = folder
+        self.env = env
 
     def set(self, file: str, key: str, value: Any) -> None:
         """Change one key, dotted, of a config file; None removes it."""
-        path = self.folder / "conf" / ENV / file
+        path = self.folder / "conf" / self.env / file
         config = yaml.safe_load(path.read_text())
         *parents, last = key.split(".")
         at = config
@@ -80,12 +86,12 @@ class Project:
         from kedro.framework.cli.cli import KedroCLI
 
         command = KedroCLI(project_path=self.folder)
-        return CliRunner().invoke(command, [*arguments, "--env", ENV], standalone_mode=True)
+        return CliRunner().invoke(command, [*arguments, "--env", self.env], standalone_mode=True)
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """The `kedro` command in a process of its own, which can be killed."""
         return subprocess.Popen(
-            [sys.executable, "-m", "kedro", *arguments, "--env", ENV],
+            [sys.executable, "-m", "kedro", *arguments, "--env", self.env],
             cwd=self.folder,
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import random
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
-from admire_pipeline.tracking.ledger import LEDGER
 from tests.chaos import Chaos, Fault
 from tests.conftest import Project
+from tests.histories import runs_of, tally
 from tests.servers import MlflowServer
 from tests.test_crash import mlflow_client
 
@@ -22,8 +24,6 @@ STEP = re.compile(r"step \d+(?:/\d+)? +(trial-\d+-\w+) +score (\S+) +cost (\S+) 
 REPORT = re.compile(r"budget +spent (\S+) of \S+ in (\d+) trials")
 NANO, SMALL = 0.25, 1.0
 """What trials of the test's sizes cost."""
-CURVES = ("train.", "validation.")
-"""How the metrics of curves begin: one point at a step."""
 
 
 class Workers:
@@ -32,21 +32,30 @@ class Workers:
     Args:
         project: Whose campaign.
         budget: Of the campaign.
+        options: Of the command.
         environment: Of the processes.
     """
 
-    def __init__(self, project: Project, budget: float, **environment: str) -> None:
+    def __init__(self, project: Project, budget: float, *options: str, **environment: str) -> None:
         self._project = project
-        self._command = ("admire", "run", "--budget", str(budget))
+        self._command = ("admire", "run", "--budget", str(budget), *options)
         self._environment = environment
         self.printed: list[str] = []
 
-    def start(self) -> subprocess.Popen[str]:
-        return self._project.start(*self._command, **self._environment)
+    def start(self, **environment: str) -> subprocess.Popen[str]:
+        return self._project.start(*self._command, **self._environment, **environment)
 
     def kill(self, worker: subprocess.Popen[str]) -> None:
         worker.kill()
         self.printed.append(worker.communicate()[0])
+
+    def interrupt(self, *workers: subprocess.Popen[str]) -> None:
+        """Ctrl-C: each leaves its trial to whoever goes on."""
+        for worker in workers:
+            worker.send_signal(signal.SIGINT)
+        for worker in workers:
+            self.printed.append(worker.communicate(timeout=180)[0])
+            assert worker.returncode == 1, self.printed[-1]
 
     def join(self, worker: subprocess.Popen[str]) -> str:
         """Wait until it has ended by itself; what it printed."""
@@ -56,34 +65,20 @@ class Workers:
         return output
 
 
-def check_history(client: MlflowClient, printed: Sequence[str], kills: int, fault: Fault) -> int:
-    """What must hold of a campaign that has ended, whatever was done to it; its trials."""
-    experiment = client.get_experiment_by_name("test")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], max_results=1000)
-    ledger = client.get_run(experiment.tags[LEDGER]).data.params
+def check_history(
+    client: MlflowClient,
+    printed: Sequence[str],
+    kills: int,
+    fault: Fault,
+    campaign: str = "test",
+) -> list[Any]:
+    """What must hold of a campaign that has ended, whatever was done to it; its trials in order."""
+    runs = tally(client, fault, campaign)
     metrics = {run.info.run_name: run.data.metrics for run in runs}
     steps = [step for output in printed for step in STEP.findall(output)]
     reported = [name for name, *_ in steps]
-
-    fault.lost += sum(run.info.status != "FINISHED" for run in runs)
-    fault.lost += len(set(ledger.values()) - {run.info.run_id for run in runs})
     fault.lost += len(set(reported) - set(metrics))
-    tried = [
-        tuple(sorted(p for p in run.data.params.items() if p[0].startswith(("mixture", "fidel"))))
-        for run in runs
-    ]
-    fault.duplicated += len(tried) - len(set(tried)) + len(reported) - len(set(reported))
-    fault.duplicated += len(runs) - len(ledger)
-    for run in runs:
-        # Who takes a trial up after its score logs the same one: nothing is measured again.
-        points = client.get_metric_history(run.info.run_id, "score")
-        fault.duplicated += len({point.value for point in points}) - 1
-        for name in run.data.metrics:
-            if name.startswith(CURVES):
-                points = client.get_metric_history(run.info.run_id, name)
-                fault.duplicated += len(points) - len({point.step for point in points})
-        assert run.data.metrics["cost"] == float(run.data.params["expected_cost"])
+    fault.duplicated += len(reported) - len(set(reported))
     assert (fault.lost, fault.duplicated) == (0, 0)
 
     for name, score, cost, _ in steps:
@@ -98,16 +93,12 @@ def check_history(client: MlflowClient, printed: Sequence[str], kills: int, faul
     reports = [report for output in printed for report in REPORT.findall(output)]
     spent, trials = max((float(spent), int(trials)) for spent, trials in reports)
     assert (trials, spent) == (len(runs), pytest.approx(total, abs=1e-3))
-    return len(runs)
+    return runs
 
 
 def unfinished(client: MlflowClient) -> set[str]:
     """Runs of the campaign that have not ended."""
-    experiment = client.get_experiment_by_name("test")
-    if experiment is None:
-        return set()
-    runs = client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'")
-    return {run.info.run_id for run in runs}
+    return {run.info.run_id for run in runs_of(client) if run.info.status == "RUNNING"}
 
 
 @pytest.mark.slow
@@ -172,5 +163,5 @@ def test_many_workers_on_postgres_some_killed(
         for worker in [*steady, *victims]:
             workers.join(worker)
         workers.join(workers.start())  # for a trial that the last kill has left
-        made = check_history(client, workers.printed, fault.tries, fault)
+        made = len(check_history(client, workers.printed, fault.tries, fault))
     assert fault.tries > 0 and trials <= made <= trials + 1

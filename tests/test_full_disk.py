@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,17 @@ import pytest
 
 from tests.chaos import Chaos
 from tests.conftest import Project
-from tests.test_crash import STEP, slow_training, there, wait_for  # noqa: F401 - a fixture
+from tests.histories import tally
+from tests.test_crash import (  # noqa: F401 - a fixture
+    STEP,
+    mlflow_client,
+    slow_training,
+    there,
+    wait_for,
+)
+
+CHECKPOINT = 1 << 16
+"""Bytes; less than one of the smallest model."""
 
 
 @pytest.fixture
@@ -27,8 +38,8 @@ def small_disk(slow_training: Project) -> Iterator[Path]:  # noqa: F811
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def fill(path: Path) -> None:
-    """Fill the disk to the last byte."""
+def fill(path: Path, but: int = 0) -> None:
+    """Fill the disk to the last byte, or but for so many."""
     with path.open("wb", buffering=0) as file:
         for size in (1 << 16, 1):
             try:
@@ -36,6 +47,7 @@ def fill(path: Path) -> None:
                     file.write(os.urandom(size))
             except OSError:
                 continue
+    os.truncate(path, path.stat().st_size - but)
 
 
 @pytest.mark.slow
@@ -47,11 +59,14 @@ def test_disk_that_fills_in_mid_training(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     project = slow_training
-    fault = chaos.fault("the disk fills while checkpoints are written")
-    for number in range(1, (5 if chaos.full else 1) + 1):
+    fault = chaos.fault("the disk fills while checkpoints are written, after a random byte")
+    chance = random.Random(14)
+    project.set("parameters.yml", "campaign.budget", 20)
+    for number in range(1, (10 if chaos.full else 1) + 1):
         process = project.start(*STEP)
         wait_for(there(project, "checkpoints/checkpoint-*/complete"), process, 300)
-        fill(small_disk / "filler")
+        # The next checkpoint takes more.
+        fill(small_disk / "filler", chance.randrange(CHECKPOINT) if number > 1 else 0)
         output, _ = process.communicate(timeout=180)
         assert process.returncode == 1
         assert "Traceback" not in output, output
@@ -64,7 +79,7 @@ def test_disk_that_fills_in_mid_training(
         with fault.recovering():
             result = project.kedro(*STEP)
         assert result.exit_code == 0, result.output
-        assert "resuming from checkpoint-" in caplog.text
-        runs = project.runs()
+        fault.lost += "resuming from checkpoint-" not in caplog.text
+        runs = tally(mlflow_client(project), fault)
+        assert (fault.lost, fault.duplicated) == (0, 0)
         assert len(runs) == number and runs[-1].info.run_id == left.info.run_id
-        assert {run.info.status for run in runs} == {"FINISHED"}

@@ -121,7 +121,7 @@ def test_away_in_each_stage(
     # Until the next stage is reached.
     fault.seconds = [then - back for back, then in zip(proxy.returned, at_work, strict=True)]
     fault.tries = len(STAGES)
-    trials = check_history(mlflow.MlflowClient(server.uri), workers.printed, 0, fault)
+    trials = len(check_history(mlflow.MlflowClient(server.uri), workers.printed, 0, fault))
     assert trials == 1
     count_trainings(workers.printed, trials, fault)
 
@@ -157,7 +157,7 @@ def test_away_for_longer_than_mlflow_waits(
             result = project.kedro(*step)
             printed.append(result.output)
             assert result.exit_code == 0, (moment, result.output)
-    trials = check_history(mlflow.MlflowClient(server.uri), printed, fault.tries, fault)
+    trials = len(check_history(mlflow.MlflowClient(server.uri), printed, fault.tries, fault))
     count_trainings([caplog.text], trials, fault)
 
 
@@ -199,6 +199,6 @@ def test_requests_fail_or_lose_their_answers(
         restarts = sum(pool.map(work, range(count)))
     fault.tries = sum(proxy.faults.values())
     assert fault.tries > 10 * trials / 4
-    made = check_history(mlflow.MlflowClient(server.uri), workers.printed, restarts, fault)
+    made = len(check_history(mlflow.MlflowClient(server.uri), workers.printed, restarts, fault))
     assert trials <= made < trials + count
     count_trainings(workers.printed, made, fault)

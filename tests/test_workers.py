@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import random
 import re
 import signal
 import time
+from collections.abc import Collection
+from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
-from admire_pipeline.tracking import lease
+from tests.chaos import Chaos
 from tests.conftest import Project
-from tests.test_crash import mlflow_client, there, wait_for
+from tests.histories import runs_of, tally
+from tests.servers import MlflowServer
+from tests.test_crash import trial_folders, wait_for
 
 STEP = ("run", "--pipelines=admire_step")
+SILENCE = 5
+"""Seconds after which a holder counts as silent."""
 
 
 @pytest.mark.slow
@@ -57,29 +65,58 @@ def test_a_worker_refuses_what_it_cannot_do(project: Project) -> None:
 
 
 @pytest.mark.slow
-def test_a_suspended_worker_leaves_its_trial_to_its_successor(project: Project) -> None:
+@pytest.mark.chaos
+def test_a_suspended_worker_leaves_its_trial_to_its_successor(
+    project: Project, chaos: Chaos, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Suspended in its training (in the full form, at a random moment), it comes back later."""
     for fidelity in ("nano", "small"):
-        project.set("parameters.yml", f"fidelities.{fidelity}.training.tokens", 262144)
-    project.set("parameters.yml", "campaign.heartbeat_timeout", 5)
-    suspended = project.start(*STEP)
-    wait_for(there(project, "checkpoints/checkpoint-*/complete"), suspended)
-    suspended.send_signal(signal.SIGSTOP)
-    (run,) = project.runs()
-    # As if on another machine: on this one its process can be seen to live.
-    mlflow_client(project).set_tag(run.info.run_id, lease.OWNER, "a laptop|1|0")
-    time.sleep(6)
+        project.set("parameters.yml", f"fidelities.{fidelity}.training.tokens", 131072)
+    project.set("parameters.yml", "campaign.heartbeat_timeout", SILENCE)
+    project.set("parameters.yml", "campaign.budget", 40)
+    project.set("parameters.yml", "search.design_trials", 1000)
+    fault = chaos.fault("a worker is suspended, and comes back once another one has its trial")
+    chance = random.Random(17)
+    # One that is suspended while it writes to SQLite would lock the others out.
+    with MlflowServer(tmp_path / "server") as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        client = MlflowClient(server.uri)
+        for _ in range(8 if chaos.full else 1):
+            known = {run.info.run_id for run in runs_of(client)}
+            suspended = project.start(*STEP)
+            begun = "trial.json" if chaos.full else "checkpoints/*/complete"
+            wait_for(lambda: new_folder(project, known, begun), suspended)  # noqa: B023
+            time.sleep(chance.uniform(0, 5) if chaos.full else 0)
+            suspended.send_signal(signal.SIGSTOP)
+            (run,) = (run for run in runs_of(client) if run.info.run_id not in known)
+            if run.info.status == "FINISHED":  # it was faster: nothing is left of it to take
+                suspended.send_signal(signal.SIGCONT)
+                suspended.communicate(timeout=120)
+                continue
+            time.sleep(SILENCE + 1)  # on this machine its process can be seen, and says nothing
 
-    successor = project.kedro(*STEP)
+            with fault.recovering():
+                successor = project.kedro(*STEP)
 
-    assert successor.exit_code == 0, successor.output
-    (finished,) = project.runs()
-    assert (finished.info.run_id, finished.info.status) == (run.info.run_id, "FINISHED")
-    suspended.send_signal(signal.SIGCONT)
-    output, _ = suspended.communicate(timeout=120)
-    assert suspended.returncode == 1
-    assert "another worker has taken it over" in output, output
-    assert "another one has taken the trial over" in output and "Traceback" not in output, output
-    (after,) = project.runs()
-    assert after.info.status == "FINISHED"
-    assert after.data.metrics["score"] == finished.data.metrics["score"]
-    assert after.info.end_time == finished.info.end_time
+            assert successor.exit_code == 0, successor.output
+            finished = client.get_run(run.info.run_id)
+            assert "lease.1" in finished.data.params
+            suspended.send_signal(signal.SIGCONT)
+            output, _ = suspended.communicate(timeout=120)
+            if "score" not in run.data.metrics:
+                assert suspended.returncode == 1
+                assert "another worker has taken it over" in output, output
+                assert "another one has taken the trial over" in output, output
+            assert "Traceback" not in output, output
+            after = client.get_run(run.info.run_id)
+            fault.lost += after.data.metrics["score"] != finished.data.metrics["score"]
+            fault.lost += after.info.end_time != finished.info.end_time
+            tally(client, fault)
+            assert (fault.lost, fault.duplicated) == (0, 0)
+    assert fault.tries
+
+
+def new_folder(project: Project, known: Collection[str], pattern: str) -> bool:
+    """Whether a trial that is not known has such a file."""
+    folders = (folder for folder in trial_folders(project) if folder.name not in known)
+    return any(any(folder.glob(pattern)) for folder in folders)

@@ -185,8 +185,11 @@ class CampaignHooks:
                 else:
                     self._store.release(interrupted=True)
                     logger.info("%s: interrupted; the same command finishes it", trial.name)
-        except LostLease:
+        except LostLease as lost:
             logger.warning("%s: another worker has taken it over", self._name)
+            if find_cause(error, OSError) is not None:
+                # Who shares the trial's folder has removed there what he needed no more.
+                raise lost from error
         except Exception:
             # The server is away. The run stays RUNNING, but no store works on it any more.
             logger.warning(

@@ -10,11 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import time_machine
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from tests.tracking.conftest import CONFIG
 from tests.tracking.test_store import DRAFT, again
 
 from admire_pipeline.errors import CampaignOver, UserError
+from admire_pipeline.hooks import CampaignHooks
 from admire_pipeline.tracking import CampaignSettings, TrialStatus, history, lease
 from admire_pipeline.tracking.lease import LostLease, epoch_of
 from admire_pipeline.tracking.store import CampaignStore
@@ -75,6 +78,11 @@ def hand_over(store: CampaignStore) -> CampaignStore:
     successor.settings = store.settings.model_copy(update={"heartbeat_timeout": 1.0})
     assert successor.claim() == trial
     return successor
+
+
+def look_away(held: lease.Lease) -> Run:
+    """Its last look at the lease was before somebody took the run over."""
+    return held._client.get_run(held.run_id)
 
 
 def test_only_one_of_many_writes_a_parameter(store: CampaignStore) -> None:
@@ -208,7 +216,7 @@ def test_a_result_on_its_way_does_not_replace_the_successors(
     """Suspended between the look at the lease and the write: no look can exclude that."""
     store.open(DRAFT)
     successor = hand_over(store)
-    monkeypatch.setattr(lease.Lease, "check", lambda self: None)
+    monkeypatch.setattr(lease.Lease, "check", look_away)
     ours = Observation({"score": 1.0, "cost": 0.1, "eval.x": 2.0}, {})
     theirs = Observation({"score": 7.0, "cost": 0.7, "eval.x": 7.0}, {})
     for writer in (store, successor) if late == "before" else (successor, store):
@@ -226,7 +234,7 @@ def test_a_late_failure_is_not_believed_for_ever(
     store.open(DRAFT)
     successor = hand_over(store)
     with monkeypatch.context() as suspended:
-        suspended.setattr(lease.Lease, "check", lambda self: None)
+        suspended.setattr(lease.Lease, "check", look_away)
         store.fail("late")
     assert [trial.status for trial in again(store).trials()] == [TrialStatus.PENDING]
     assert again(store).ended() == [], "its weights and checkpoints are the successor's"
@@ -246,7 +254,7 @@ def test_a_late_proposal_is_refused(store: CampaignStore, monkeypatch: pytest.Mo
     other.take_turn()
     opened = other.open(replace(DRAFT, fidelity="small"))
     with monkeypatch.context() as suspended:
-        suspended.setattr(lease.Lease, "check", lambda self: None)
+        suspended.setattr(lease.Lease, "check", look_away)
         with pytest.raises(UserError):
             store.open(DRAFT)
     assert opened.name == "trial-001-small"
@@ -267,6 +275,16 @@ def test_a_holder_that_lives_is_not_taken_for_silent(store: CampaignStore) -> No
     store._let_go()  # its heart stops
     store.client.set_tag(trial.run_id, "admire.heartbeat.0", "1000")
     assert other.claim() == trial
+
+
+def test_a_trial_ends_no_earlier_than_it_began(store: CampaignStore) -> None:
+    """By the clock of its last worker, which is set back, or another one than the first one's."""
+    trial = store.open(DRAFT)
+    with time_machine.travel(time.time() - 3600):
+        store.observe(Observation({"score": 1.5, "cost": 0.25}, {}))
+        store.finish()
+    info = store.client.get_run(trial.run_id).info
+    assert info.status == "FINISHED" and info.end_time == info.start_time
 
 
 def test_fidelities_of_a_worker(store: CampaignStore) -> None:
@@ -371,6 +389,20 @@ def test_a_failure_that_the_server_does_not_hear_of_lets_the_trial_go(
     assert other.claim() == (None if call == "set_terminated" else trial)
     status = store.client.get_run(trial.run_id).info.status
     assert status == ("FAILED" if call == "set_terminated" else "RUNNING")
+
+
+def test_a_file_that_a_successor_has_removed_is_told_as_the_lost_lease(
+    store: CampaignStore,
+) -> None:
+    """It shares the trial's folder, and is through with the checkpoints."""
+    trial = store.open(DRAFT)
+    hand_over(store)
+    hooks = CampaignHooks()
+    hooks._store = store
+    with pytest.raises(LostLease, match="another one has taken the trial over"):
+        hooks.on_pipeline_error(FileNotFoundError("checkpoints/checkpoint-11/model.safetensors"))
+    status = store.client.get_run(trial.run_id).info.status
+    assert status == "RUNNING", "the successor's word counts"
 
 
 def test_a_proposal_of_one_who_had_the_turn_before(store: CampaignStore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import resource
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,10 +22,12 @@ from admire_pipeline.training.settings import (
     ModelSettings,
     TrainingSettings,
 )
+from tests.chaos import Chaos
 from tests.training.test_trainer import Recorder, train, weights
 
-FULL = 20
-"""Optimizer step from which on the disk takes no large file."""
+LARGE = ("model.safetensors", "optimizer.pt")
+SMALL = 1000
+"""Bytes that the smaller ones may have."""
 
 
 @contextmanager
@@ -49,30 +52,40 @@ def fill_at(step: int, size: int) -> Mock:
     return Mock(log=log)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt"])
+@pytest.mark.chaos
 def test_checkpoint_that_does_not_fit(
     corpus: Corpus,
     model_settings: ModelSettings,
     recipe: TrainingSettings,
     tmp_path: Path,
-    name: str,
+    chaos: Chaos,
 ) -> None:
+    """The disk is full at a random byte of one of its larger files, at a random step."""
+    fault = chaos.fault("a checkpoint does not fit on the disk: at a random byte of a random file")
+    chance = random.Random(15)
     whole, _ = train(corpus, model_settings, recipe, tmp_path / "whole", Recorder())
     recipe = recipe.model_copy(update={"checkpoint_seconds": 1e-9, "keep_checkpoints": 40})
     train(corpus, model_settings, recipe, tmp_path / "sizes", Recorder())
-    size = (tmp_path / "sizes" / f"checkpoint-{FULL - 1}" / name).stat().st_size
-    cut = tmp_path / "cut"
     recipe = recipe.model_copy(update={"keep_checkpoints": 2})
-    with limit(2**40), pytest.raises(OSError) as failed:
-        train(corpus, model_settings, recipe, cut, fill_at(FULL, size - 1))
-    assert not CampaignHooks._is_to_blame(failed.value)
-    assert f"checkpoint-{FULL} could not be written (" in str(failed.value)
-    assert not (cut / f"checkpoint-{FULL}").exists(), "what is left of it makes room"
-    complete = sorted(int(m.parent.name.split("-")[1]) for m in cut.glob("*/complete"))
-    assert complete == [FULL - 2, FULL - 1], "those before are whole"
-    resumed, _ = train(corpus, model_settings, recipe, cut, recorder := Recorder())
-    assert min(recorder.losses()) == FULL
-    assert torch.equal(weights(resumed), weights(whole))
+    for number in range(20 if chaos.full else 2):
+        step = chance.randrange(3, 30) if chaos.full else 20
+        name = LARGE[number % 2]
+        size = (tmp_path / "sizes" / f"checkpoint-{step - 1}" / name).stat().st_size
+        cut = tmp_path / f"cut-{number}"
+        # What is smaller than all of them is no checkpoint's part alone.
+        room = chance.randrange(SMALL, size) if chaos.full else size - 1
+        with limit(2**40), pytest.raises(OSError) as failed:
+            train(corpus, model_settings, recipe, cut, fill_at(step, room))
+        assert not CampaignHooks._is_to_blame(failed.value)
+        assert f"checkpoint-{step} could not be written (" in str(failed.value)
+        assert not (cut / f"checkpoint-{step}").exists(), "what is left of it makes room"
+        complete = sorted(int(m.parent.name.split("-")[1]) for m in cut.glob("*/complete"))
+        assert complete == [step - 2, step - 1], "those before are whole"
+        with fault.recovering():
+            resumed, _ = train(corpus, model_settings, recipe, cut, recorder := Recorder())
+        fault.duplicated += step - min(recorder.losses())
+        fault.lost += not torch.equal(weights(resumed), weights(whole))
+        assert (fault.lost, fault.duplicated) == (0, 0)
 
 
 def test_model_that_does_not_fit(

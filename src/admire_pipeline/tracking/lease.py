@@ -66,8 +66,8 @@ class Lease:
         AT_WORK.add((run_id, epoch))
         self._heartbeat = Heartbeat(self._beat, timeout / _BEATS)
 
-    def check(self) -> None:
-        """Ask the server whether this lease still holds.
+    def check(self) -> Run:
+        """Ask the server whether this lease still holds; the run, if it does.
 
         Raises:
             LostLease: If it does not.
@@ -76,6 +76,7 @@ class Lease:
         if epoch_of(run) != self.epoch or run.info.lifecycle_stage != "active":
             self._lost = True
         self.check_here()
+        return run
 
     def check_here(self) -> None:
         """The same by what the last look at the server told.

@@ -196,7 +196,7 @@ class CampaignStore:
         trials = [run for run in self._known.open if history.is_proposed(run)]
         for run in trials:
             if history.is_over(run):  # its holder was killed before its last word
-                self.client.set_terminated(run.info.run_id, outcome(run))
+                self._terminate(run, outcome(run))
         left = [run for run in trials if not history.is_over(run) and self._is_served(run)]
         timeout = self.settings.heartbeat_timeout
         for run in find_free(self.client, left, timeout):
@@ -346,12 +346,17 @@ class CampaignStore:
         lease = self._held()
         # Whether or not the server hears of it, this process is through with the trial.
         self._let_go()
-        lease.check()
+        run = lease.check()
         lease.give_back(status, tags)
         if status == "SCHEDULED":
             self.client.update_run(lease.run_id, status=status)
         else:
-            self.client.set_terminated(lease.run_id, status)
+            self._terminate(run, status)
+
+    def _terminate(self, run: Run, status: str | None) -> None:
+        """End a run in MLflow, never before it began: clocks jump, and those of workers differ."""
+        end = max(int(time.time() * 1000), run.info.start_time)
+        self.client.set_terminated(run.info.run_id, status, end)
 
     def _take(self, run: Run, lease: Lease, provenance: Mapping[str, str] | None = None) -> Trial:
         trial = history.read_trial(run)

@@ -37,7 +37,7 @@ def prepare(sources: Path) -> Corpus:
 def test_any_change_is_refused_until_the_folder_is_deleted(sources: Path, chaos: Chaos) -> None:
     corpus = prepare(sources)
     found = corpus.manifest["hash"]
-    fault = chaos.fault("a file of the corpus truncated, or a bit of it flipped")
+    fault = chaos.fault("a file of the corpus is truncated, or a bit of it flipped")
     chance = random.Random(10)
     names = sorted(path.name for path in corpus.folders["a"].iterdir())
     assert {"train.tokens", "train.offsets.npy", "manifest.json", "seal.json"} <= set(names)
@@ -51,13 +51,15 @@ def test_any_change_is_refused_until_the_folder_is_deleted(sources: Path, chaos:
                 os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
                 with pytest.raises(CorpusError) as refused:
                     prepare(sources)
+                    fault.lost += 1  # it is trained on, or measured
                 assert str(refused.value).startswith(
                     f"corpus.domains.a: {name} does not hold what was written to it; allowed: "
                 )
                 assert str(corpus.folders["a"]) in str(refused.value)
                 with fault.recovering():
                     shutil.rmtree(corpus.folders["a"])
-                    assert prepare(sources).manifest["hash"] == found
+                    fault.lost += prepare(sources).manifest["hash"] != found
+                assert fault.lost == 0
     damage(corpus.overlaps, "flipped", chance)
     with pytest.raises(CorpusError, match=r"overlaps-.*\.json does not hold .* is deleted"):
         _ = prepare(sources).manifest
@@ -100,7 +102,7 @@ for _ in range(3):
 def test_campaigns_with_other_corpora_share_a_folder(sources: Path, chaos: Chaos) -> None:
     """Four processes at once: each of three corpora is wanted by some of them."""
     fault = chaos.fault("four processes build three corpora in one folder at once")
-    for _ in range(5 if chaos.full else 1):
+    for _ in range(10 if chaos.full else 1):
         shutil.rmtree(sources / "out", ignore_errors=True)
         processes = [
             subprocess.Popen(
@@ -114,7 +116,9 @@ def test_campaigns_with_other_corpora_share_a_folder(sources: Path, chaos: Chaos
             outputs = [process.communicate(timeout=120)[0] for process in processes]
         assert [process.returncode for process in processes] == [0] * 4
         hashes = {line for output in outputs for line in output.splitlines()}
-        assert len(hashes) == 3, "each corpus, by whomever it was built, is one"
         folders = [path.name for path in (sources / "out").iterdir()]
-        assert sum(name.startswith(NAMES) for name in folders) == 6
+        built = sum(name.startswith(NAMES) for name in folders)
+        fault.lost += max(0, 6 - built)
+        fault.duplicated += max(0, built - 6) + len(hashes) - 3
+        assert (fault.lost, fault.duplicated) == (0, 0), "each corpus, whoever built it, is one"
         assert not [name for name in folders if name.startswith(".building-")]
