@@ -63,6 +63,13 @@ def test_a_long_file_is_one_document():
     assert list(domain) == ["line\n" * 10, "other\n"]
 
 
+def test_more_is_read_where_it_is_asked_for():
+    domain = Embedded("", lambda: iter(["x" * 999_999, "y" * 999_999, "z" * 999_999]), limit=10**6)
+    assert len(list(domain)) == 2
+    assert len(list(domain.read(3_000_000))) == 3
+    assert len(list(domain.read(1_000_000))) == 1
+
+
 def test_what_is_not_there_is_passed_over():
     assert list(Files("no-such-distribution", "x", ("*",)).read()) == []
     assert list(Files(PYTHON, "no-such-folder", ("*",)).read()) == []

@@ -41,7 +41,8 @@ class DomainSettings(_Settings):
     """Only rows whose fields have these values, of JSON, Parquet or a Hugging Face dataset."""
     max_bytes: int | None = Field(default=None, gt=0)
     """Read only so much of the source, in UTF-8 bytes of its documents, from its beginning (and as
-    much of `validation`); of a Hub dataset, no more is downloaded. null: all of it."""
+    much of `validation`); of a Hub dataset, no more is downloaded. null: all of it, and 2,000,000
+    of an embedded domain."""
     text: str = "text"
     """Field of a JSON or Parquet row that holds the document."""
     messages: str | None = None

@@ -14,7 +14,7 @@ import zstandard
 from admire_pipeline.errors import suggest
 from admire_pipeline.training.corpus import files
 from admire_pipeline.training.corpus.chat import Chat
-from admire_pipeline.training.corpus.embedded import EMBEDDED
+from admire_pipeline.training.corpus.embedded import EMBEDDED, MAX_BYTES
 from admire_pipeline.training.corpus.errors import REACHABLE, CorpusError, one_line
 from admire_pipeline.training.corpus.settings import DomainSettings
 from admire_pipeline.training.corpus.tokenizer import Tokenizer
@@ -105,7 +105,7 @@ def read_documents(
     """
     origin = part.origin
     if isinstance(origin, str):
-        yield from EMBEDDED[origin]
+        yield from EMBEDDED[origin].read(domain.max_bytes or MAX_BYTES)
     elif isinstance(origin, files.FilePart):
         try:
             for document in _file_documents(name, domain, origin, tokenizer):

@@ -14,7 +14,7 @@ from admire_pipeline.training.corpus.embedded import arithmetic, prose
 from admire_pipeline.training.corpus.embedded.files import PYTHON, Files, beginning, versions
 
 MAX_BYTES = 2_000_000
-"""A domain stops here, in UTF-8 bytes."""
+"""A domain stops here, in UTF-8 bytes, unless more is asked for."""
 
 RUNTIME = (
     *("accelerate", "aiohttp", "alembic", "anyio", "attrs", "botorch", "certifi", "click"),
@@ -52,12 +52,16 @@ class Embedded:
         return versions(self.distributions)
 
     def __iter__(self) -> Iterator[str]:
-        """Documents up to `MAX_BYTES` in all, each the beginning of another file or module."""
+        """As `read` without more words."""
+        return self.read()
+
+    def read(self, most: int = MAX_BYTES) -> Iterator[str]:
+        """Documents up to `most` UTF-8 bytes in all, each the beginning of a file or module."""
         size = 0
         for text in self.documents():
             document = beginning(text, self.limit)
             size += len(document.encode("utf-8", "replace"))
-            if size > MAX_BYTES:
+            if size > most:
                 return
             yield document
 
