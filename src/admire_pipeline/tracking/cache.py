@@ -55,17 +55,17 @@ class Cache:
 
     def add(self, trials: Iterable[Trial]) -> None:
         """Keep more trials."""
-        self._write("a", trials)
+        self._write("a", _lines(trials))
 
     def replace(self, trials: Iterable[Trial]) -> None:
         """Keep these trials and no others."""
-        self._write("w", trials)
+        self._write("w", _lines(trials))
 
     def share(self, trials: Iterable[Trial]) -> None:
         """Leave the trials with the ledger, in place of those there."""
         with TemporaryDirectory() as aside:
             file = Path(aside) / SHARED
-            file.write_text("".join(map(_line, trials)), encoding="utf-8")
+            file.write_text(_lines(trials), encoding="utf-8")
             try:
                 with impatient(PATIENCE):
                     self._client.log_artifact(self._ledger, str(file))
@@ -73,28 +73,30 @@ class Cache:
                 logger.warning("the history is not shared: %s", masked(str(error)))
 
     def fetch(self) -> dict[str, Trial]:
-        """Trials by their run that somebody has left with the ledger."""
+        """Trials by their run that somebody has left with the ledger; kept here too from now on."""
         with TemporaryDirectory() as aside:
             file = Path(aside) / SHARED
             try:
                 with impatient(PATIENCE):
                     found = fetch_artifact(self._client, self._ledger, file)
-                return _read(file) if found else {}
+                trials = _read(file) if found else {}
             except Exception as error:
                 logger.warning("the shared history is left out: %s", masked(str(error)))
                 return {}
+            if found:
+                self._write("a", file.read_text(encoding="utf-8"))
+            return trials
 
-    def _write(self, mode: str, trials: Iterable[Trial]) -> None:
+    def _write(self, mode: str, text: str) -> None:
         try:
             with FileLock(f"{self._file}.lock"), self._file.open(mode, encoding="utf-8") as file:
-                file.writelines(map(_line, trials))
+                file.write(text)
         except OSError as error:  # a full disk: they are read again next time
             logger.warning("%s: %s", self._file, error)
 
 
-def _line(trial: Trial) -> str:
-    text = trial.to_line()
-    return f"{crc32(text.encode()):08x} {text}\n"
+def _lines(trials: Iterable[Trial]) -> str:
+    return "".join(f"{crc32(line.encode()):08x} {line}\n" for line in map(Trial.to_line, trials))
 
 
 def _read(file: Path) -> dict[str, Trial]:

@@ -75,6 +75,7 @@ def connect(
             was deleted or is not there.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
     uri = resolve_tracking_uri(settings, project)

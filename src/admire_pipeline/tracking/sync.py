@@ -85,8 +85,8 @@ class History:
         numbers = self._ledger.read()
         deleted = {run.info.run_id for run in self._search(deleted=True)}
         self._forget(deleted & known.keys())
-        seen = deleted | {run.info.run_id for run in pending}
-        missing = [run_id for run_id in numbers.values() if run_id not in seen | known.keys()]
+        seen = known.keys() | deleted | {run.info.run_id for run in pending}
+        missing = [run_id for run_id in numbers.values() if run_id not in seen]
         opened: list[Run] = []
         for runs in chain([pending], self._fetch(missing)):
             over = [run for run in runs if history.is_over(run) and history.is_proposed(run)]
@@ -108,7 +108,7 @@ class History:
             logger.info("reading %d trials", len(missing))
             shared = self._cache.fetch()
             self._shared = max(self._shared, len(shared))
-            self._keep([shared[run_id] for run_id in missing if run_id in shared])
+            self._known |= {run_id: shared[run_id] for run_id in missing if run_id in shared}
             missing = [run_id for run_id in missing if run_id not in shared]
         for start in range(0, len(missing), CHUNK):
             names = ", ".join(f"'{run_id}'" for run_id in missing[start : start + CHUNK])
