@@ -1,0 +1,52 @@
+"""The benchmarks of training speed run, whatever they would print on a GPU."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from admire_pipeline.training.corpus import Corpus
+from admire_pipeline.training.settings import FidelitySettings, ModelSettings, TrainingSettings
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def gpu_check(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    for name in ("throughput", "gpu_check"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return import_module("gpu_check")
+
+
+@pytest.mark.slow
+def test_a_trial_is_measured_beside_a_bare_loop(
+    gpu_check: ModuleType,
+    model_settings: ModelSettings,
+    recipe: TrainingSettings,
+    corpus: Corpus,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fidelity = FidelitySettings(cost=1, model=model_settings, training=recipe)
+    gpu_check.compare({"tiny": fidelity}, corpus, steps=6, rounds=1)
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split()[0] == "fidelity"
+    found = re.fullmatch(r"tiny +([\d,]+) +([\d,]+) +(\d+\.\d+) +(\S+)", line)
+    assert found, line
+    trial, bare = (float(number.replace(",", "")) for number in found.groups()[:2])
+    # Rounded when printed.
+    assert trial > 0 and float(found[3]) == pytest.approx(trial / bare, abs=0.01)
+
+
+def test_the_shape_of_qwen_is_qwens(gpu_check: ModuleType) -> None:
+    """It has the parameters of the checkpoint on the Hub."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**gpu_check.QWEN.config))
+    assert model.num_parameters() == 494_032_768
