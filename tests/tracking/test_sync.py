@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from tests.tracking.conftest import CONFIG
@@ -95,7 +97,14 @@ def test_a_history_file_that_was_cut_off_is_read_anew(store: CampaignStore) -> N
     assert again(store).trials() == before
 
 
-@pytest.mark.parametrize("damage", [b"\xff\xfe", b"0 [[[[", b"12345678 {}"])
+def _line(text: bytes) -> bytes:
+    return b"%08x %s\n" % (crc32(text), text)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"\xff\xfe", b"0 [[[[", b"12345678 {}", _line(b"{}"), _line(b"[]"), _line(b"1"), b"\n"],
+)
 def test_a_damaged_history_file_is_read_anew(store: CampaignStore, damage: bytes) -> None:
     finish(store, 1.5)
     before = store.trials()
@@ -126,6 +135,49 @@ def test_a_new_machine_reads_what_others_have_shared(
     assert pages == [0, 0], "what was shared is kept on this machine too"
 
 
+def test_what_is_removed_for_ever_is_not_shared_again(
+    store: CampaignStore, new_machine: CampaignStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "SHARE", 4)
+    finish(store, 0.0, 1.0, 2.0, 3.0)
+    store.client.delete_run(store.trials()[1].run_id)
+    left = again(store).trials()
+    gone = set(_run_ids(store)) - {trial.run_id for trial in left}
+    assert len(gone) == 1
+    # As `mlflow gc` does.
+    store.client._tracking_client.store._hard_delete_run(gone.pop())
+    finish(store, 4.0)
+    assert [trial.score for trial in new_machine.trials()] == [0.0, 2.0, 3.0, 4.0]
+
+
+def _run_ids(store: CampaignStore) -> list[str]:
+    return list(store.client.get_run(ledger_of(store)).data.params.values())
+
+
+def test_workers_of_one_folder_do_not_fill_it_with_copies(store: CampaignStore) -> None:
+    finish(store, 0.0, 1.0, 2.0)
+    history_file(store).unlink()
+    others = [again(store) for _ in range(3)]
+    for other in others:  # before the trials are in the file
+        _ = other._history
+    before = [other.trials() for other in others][0]
+    assert len(history_file(store).read_bytes().splitlines()) == 9
+    assert again(store).trials() == before
+    assert len(history_file(store).read_bytes().splitlines()) == 3
+
+
+def test_nothing_of_it_is_kept_outside_the_project(
+    store: CampaignStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr(sync, "SHARE", 2)
+    finish(store, 0.0, 1.0)
+    _ = store.trials()
+    assert shared_file(store).is_relative_to(store.project) and shared_file(store).exists()
+    assert not list(elsewhere.iterdir())
+
+
 def test_a_new_machine_leaves_out_what_was_deleted(
     store: CampaignStore, new_machine: CampaignStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,7 +200,15 @@ def _not_to_be_had(file: Path) -> None:
     file.parent.write_text("no folder")
 
 
-@pytest.mark.parametrize("fault", [_damaged, _emptied, _not_to_be_had])
+def _pending(file: Path) -> None:
+    text = file.read_bytes().splitlines()[0].partition(b" ")[2]
+    file.write_bytes(_line(text.replace(b'"observed"', b'"pending"')))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [_damaged, _emptied, _pending, _not_to_be_had],
+)
 def test_what_is_shared_is_never_needed(
     store: CampaignStore,
     new_machine: CampaignStore,
@@ -166,3 +226,16 @@ def test_what_is_shared_is_never_needed(
     lines = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert bool(lines) == (fault is not _emptied)
     assert all(len(line.getMessage().splitlines()) == 1 for line in lines)
+
+
+def test_without_room_for_temporary_files(
+    store: CampaignStore,
+    new_machine: CampaignStore,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    finish(store, 0.0, 1.0)
+    before = store.trials()
+    monkeypatch.setattr(sync, "SHARE", 2)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    assert new_machine.trials() == before, "it fetches and shares in vain"

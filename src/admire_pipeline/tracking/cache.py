@@ -14,7 +14,7 @@ from filelock import FileLock
 from admire_pipeline.credentials import masked
 from admire_pipeline.tracking.artifacts import fetch_artifact
 from admire_pipeline.tracking.server import impatient
-from admire_pipeline.tracking.trial import Trial
+from admire_pipeline.tracking.trial import Trial, TrialStatus
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,7 +24,10 @@ logger = logging.getLogger(__name__)
 SHARED = "history.jsonl"
 """Artifact of a ledger."""
 PATIENCE = 30.0
-"""Seconds that MLflow may take for it: all that it holds can be read from the runs as well."""
+"""Seconds that an MLflow server may take to answer: all that it holds can be read from the runs."""
+COPIES = 1.5
+"""Lines for each trial of a machine's file, from which on it is written anew: workers of one
+machine each add what they have seen."""
 
 
 class Cache:
@@ -45,49 +48,47 @@ class Cache:
     def load(self) -> dict[str, Trial]:
         """Trials by their run; none of a file that is damaged, so that all are read anew."""
         with FileLock(f"{self._file}.lock"):
-            if not self._file.exists():
-                return {}
-            try:
-                return _read(self._file)
-            except ValueError:
-                self._file.unlink()
-                return {}
+            lines = self._file.read_bytes().splitlines() if self._file.exists() else []
+        # Not under the lock: a worker that is suspended here would hold up all others.
+        try:
+            trials = _parse(lines)
+        except ValueError:
+            trials = {}
+        if len(lines) > COPIES * len(trials):
+            self.replace(trials.values())
+        return trials
 
     def add(self, trials: Iterable[Trial]) -> None:
         """Keep more trials."""
-        self._write("a", _lines(trials))
+        self._write("a", trials)
 
     def replace(self, trials: Iterable[Trial]) -> None:
         """Keep these trials and no others."""
-        self._write("w", _lines(trials))
+        self._write("w", trials)
 
     def share(self, trials: Iterable[Trial]) -> None:
         """Leave the trials with the ledger, in place of those there."""
-        with TemporaryDirectory() as aside:
-            file = Path(aside) / SHARED
-            file.write_text(_lines(trials), encoding="utf-8")
-            try:
-                with impatient(PATIENCE):
-                    self._client.log_artifact(self._ledger, str(file))
-            except Exception as error:  # of any library for artifacts
-                logger.warning("the history is not shared: %s", masked(str(error)))
+        try:
+            with TemporaryDirectory() as aside, impatient(PATIENCE):
+                file = Path(aside) / SHARED
+                file.write_text(_lines(trials), encoding="utf-8")
+                self._client.log_artifact(self._ledger, str(file))
+        except Exception as error:  # of the disk, or of any library for artifacts
+            logger.warning("the history is not shared: %s", _explain(error))
 
     def fetch(self) -> dict[str, Trial]:
-        """Trials by their run that somebody has left with the ledger; kept here too from now on."""
-        with TemporaryDirectory() as aside:
-            file = Path(aside) / SHARED
-            try:
-                with impatient(PATIENCE):
-                    found = fetch_artifact(self._client, self._ledger, file)
-                trials = _read(file) if found else {}
-            except Exception as error:
-                logger.warning("the shared history is left out: %s", masked(str(error)))
-                return {}
-            if found:
-                self._write("a", file.read_text(encoding="utf-8"))
-            return trials
+        """Trials by their run that somebody has left with the ledger."""
+        try:
+            with TemporaryDirectory() as aside, impatient(PATIENCE):
+                file = Path(aside) / SHARED
+                found = fetch_artifact(self._client, self._ledger, file)
+                return _parse(file.read_bytes().splitlines()) if found else {}
+        except Exception as error:
+            logger.warning("the shared history is left out: %s", _explain(error))
+            return {}
 
-    def _write(self, mode: str, text: str) -> None:
+    def _write(self, mode: str, trials: Iterable[Trial]) -> None:
+        text = _lines(trials)
         try:
             with FileLock(f"{self._file}.lock"), self._file.open(mode, encoding="utf-8") as file:
                 file.write(text)
@@ -95,25 +96,30 @@ class Cache:
             logger.warning("%s: %s", self._file, error)
 
 
+def _explain(error: Exception) -> str:
+    return " ".join(masked(f"{type(error).__name__}: {error}").split())[:200]
+
+
 def _lines(trials: Iterable[Trial]) -> str:
     return "".join(f"{crc32(line.encode()):08x} {line}\n" for line in map(Trial.to_line, trials))
 
 
-def _read(file: Path) -> dict[str, Trial]:
+def _parse(lines: Iterable[bytes]) -> dict[str, Trial]:
     """Trials by their run.
 
     Raises:
-        ValueError: If the file is damaged.
+        ValueError: If a line is damaged, or of a trial that has not ended.
     """
-    with file.open("rb") as lines:
-        return {trial.run_id: trial for trial in map(_parse, lines)}
-
-
-def _parse(line: bytes) -> Trial:
-    checksum, _, text = line.rstrip(b"\n").partition(b" ")
-    if int(checksum, 16) != crc32(text):
-        raise ValueError("damaged")
-    try:
-        return Trial.from_line(text.decode())
-    except (TypeError, KeyError, RecursionError) as error:
-        raise ValueError("damaged") from error
+    trials = {}
+    for line in lines:
+        checksum, _, text = line.partition(b" ")
+        if int(checksum, 16) != crc32(text):
+            raise ValueError("a line is damaged")
+        try:
+            trial = Trial.from_line(text.decode())
+        except (TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ValueError("a line is no trial") from error
+        if trial.status is TrialStatus.PENDING:
+            raise ValueError("a trial in it has not ended")
+        trials[trial.run_id] = trial
+    return trials

@@ -67,15 +67,21 @@ class Ledger:
         return dict(sorted((int(number), run_id) for number, run_id in pairs))
 
 
-def begin_ledger(client: MlflowClient, name: str) -> str:
-    """Make a ledger for a campaign that may be new; its run."""
-    run = client.create_run(_experiment(client), run_name=name)
+def begin_ledger(client: MlflowClient, name: str, location: str | None) -> str:
+    """Make a ledger for a campaign that may be new; its run.
+
+    Args:
+        client: Of the tracking server.
+        name: Of the campaign.
+        location: Where artifacts of ledgers are kept; None where the server says.
+    """
+    run = client.create_run(_experiment(client, location), run_name=name)
     # It never ends, but one that seems to be at work would be looked at again and again.
     client.set_terminated(run.info.run_id)
     return str(run.info.run_id)
 
 
-def _experiment(client: MlflowClient) -> str:
+def _experiment(client: MlflowClient, location: str | None) -> str:
     from mlflow.exceptions import MlflowException
 
     if (experiment := client.get_experiment_by_name(EXPERIMENT)) is not None:
@@ -87,7 +93,7 @@ def _experiment(client: MlflowClient) -> str:
             )
         return str(experiment.experiment_id)
     try:
-        return str(client.create_experiment(EXPERIMENT))
+        return str(client.create_experiment(EXPERIMENT, location))
     except MlflowException:
         if (experiment := client.get_experiment_by_name(EXPERIMENT)) is None:
             raise

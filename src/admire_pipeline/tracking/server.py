@@ -34,6 +34,9 @@ PAUSE = 0.5
 
 _T = TypeVar("_T")
 
+Begin = Callable[["MlflowClient", str | None], Mapping[str, str]]
+"""Takes a client, and where artifacts are kept (None where the server says); gives tags."""
+
 
 def resolve_tracking_uri(settings: CampaignSettings, project: Path) -> str:
     """The campaign's tracking URI: configured, from the environment, or SQLite in the project."""
@@ -57,7 +60,7 @@ def commit_tag(project: Path) -> dict[str, str]:
 def connect(
     settings: CampaignSettings,
     project: Path,
-    begin: Callable[[MlflowClient], Mapping[str, str]] | None = None,
+    begin: Begin | None = None,
     *,
     create: bool = True,
 ) -> tuple[MlflowClient, Experiment]:
@@ -128,12 +131,14 @@ def _create(
     client: MlflowClient,
     name: str,
     location: str | None,
-    begin: Callable[[MlflowClient], Mapping[str, str]] | None,
+    begin: Begin | None,
 ) -> Experiment:
     from mlflow.exceptions import MlflowException
 
     try:
-        made = client.create_experiment(name, location, dict(begin(client)) if begin else {})
+        made = client.create_experiment(
+            name, location, dict(begin(client, location)) if begin else {}
+        )
     except MlflowException:
         if (experiment := client.get_experiment_by_name(name)) is None:
             raise

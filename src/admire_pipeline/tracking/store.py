@@ -80,9 +80,9 @@ class CampaignStore:
     def _connection(self) -> tuple[MlflowClient, str, Ledger]:
         begun: list[str] = []
 
-        def begin(client: MlflowClient) -> dict[str, str]:
+        def begin(client: MlflowClient, location: str | None) -> dict[str, str]:
             if not begun:  # it is asked again where the server did not answer
-                begun.append(begin_ledger(client, self.settings.name))
+                begun.append(begin_ledger(client, self.settings.name, location))
             return {LEDGER: begun[0]}
 
         client, experiment = connect(self.settings, self.project, begin, create=self._begins)

@@ -108,7 +108,7 @@ class History:
             logger.info("reading %d trials", len(missing))
             shared = self._cache.fetch()
             self._shared = max(self._shared, len(shared))
-            self._known |= {run_id: shared[run_id] for run_id in missing if run_id in shared}
+            self._keep([shared[run_id] for run_id in missing if run_id in shared])
             missing = [run_id for run_id in missing if run_id not in shared]
         for start in range(0, len(missing), CHUNK):
             names = ", ".join(f"'{run_id}'" for run_id in missing[start : start + CHUNK])
@@ -140,3 +140,5 @@ class History:
             for run_id in run_ids:
                 del self._known[run_id]
             self._cache.replace(self._known.values())
+            if self._shared:  # nor may a new machine read of it
+                self._cache.share(self._known.values())

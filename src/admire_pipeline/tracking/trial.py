@@ -8,7 +8,7 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -141,7 +141,9 @@ class Trial:
 
     def to_line(self) -> str:
         """The same in one line, which `from_line` reads."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        # As `asdict`, which copies all that is in it.
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return json.dumps(values, separators=(",", ":"))
 
     @classmethod
     def from_line(cls, line: str) -> Trial:
@@ -151,8 +153,8 @@ class Trial:
             ValueError: If it is not whole.
             TypeError: If it has other fields.
         """
-        fields = json.loads(line, object_pairs_hook=_intern)
-        return cls(**{**fields, "status": TrialStatus(fields["status"])})
+        values = json.loads(line, object_pairs_hook=_intern)
+        return cls(**{**values, "status": TrialStatus(values["status"])})
 
 
 @dataclass(frozen=True)
