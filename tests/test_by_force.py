@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from admire_pipeline.tracking.lease import OWNER
 from tests.chaos import Chaos, Fault
 from tests.conftest import Project
 from tests.histories import runs_of, tally
 from tests.servers import MlflowServer
-from tests.test_crash import mlflow_client
+from tests.test_crash import mlflow_client, wait_for
 
 STEP = re.compile(r"step \d+(?:/\d+)? +(trial-\d+-\w+) +score (\S+) +cost (\S+) +spent (\S+)/")
 REPORT = re.compile(r"budget +spent (\S+) of \S+ in (\d+) trials")
@@ -96,6 +97,17 @@ def check_history(
     return runs
 
 
+def has_held(client: MlflowClient, pid: int) -> bool:
+    """Whether the process has made a run of the campaign, or taken one over."""
+    names = (
+        name
+        for run in runs_of(client)
+        for key, name in (run.data.params | {"lease.0": run.data.tags.get(OWNER, "")}).items()
+        if key.startswith("lease.")
+    )
+    return any(name.split("|")[1:2] == [str(pid)] for name in names)
+
+
 def unfinished(client: MlflowClient) -> set[str]:
     """Runs of the campaign that have not ended."""
     return {run.info.run_id for run in runs_of(client) if run.info.status == "RUNNING"}
@@ -114,8 +126,11 @@ def test_killed_at_random_again_and_again(project: Project, chaos: Chaos) -> Non
     left: set[str] = set()
     for _ in range(kills):
         began = time.monotonic()
-        life = rng.uniform(0.5, 16.0)
+        life = rng.uniform(0.5, 16.0) if chaos.full else rng.uniform(0.0, 4.0)
         worker = workers.start()
+        if not chaos.full:  # too few for those that are killed before they have a trial
+            wait_for(lambda: has_held(client, worker.pid), worker)  # noqa: B023
+            began = time.monotonic()
         while (age := time.monotonic() - began) < life:
             if left and not left & unfinished(client):
                 fault.seconds.append(age)
@@ -127,7 +142,8 @@ def test_killed_at_random_again_and_again(project: Project, chaos: Chaos) -> Non
     spent = sum(float(run.data.params.get("expected_cost", 0)) for run in project.runs())
     last = Workers(project, budget=spent + NANO)
     last.join(last.start())
-    check_history(client, workers.printed + last.printed, kills, fault)
+    runs = check_history(client, workers.printed + last.printed, kills, fault)
+    assert any("lease.1" in run.data.params for run in runs), "a kill has met a trial"
     fault.tries = kills
 
 

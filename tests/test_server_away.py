@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Timer
 
 import mlflow
 import pytest
@@ -182,10 +183,13 @@ def test_requests_fail_or_lose_their_answers(
             lines: list[str] = []
             worker = workers.start()
             assert worker.stdout is not None
+            late = Timer(900, worker.kill)
+            late.start()
             for line in worker.stdout:
                 if restarts and not STEP.search("".join(lines)) and STEP.search(line):
                     fault.seconds.append(time.monotonic() - began)
                 lines.append(line)
+            late.cancel()
             output = "".join(lines)
             workers.printed.append(output)
             assert "Traceback" not in output, output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import signal
 import time
 from collections.abc import Collection
@@ -15,6 +16,7 @@ from mlflow import MlflowClient
 from tests.chaos import Chaos
 from tests.conftest import Project
 from tests.histories import runs_of, tally
+from tests.proxy import Proxy
 from tests.servers import MlflowServer
 from tests.test_crash import trial_folders, wait_for
 
@@ -114,6 +116,49 @@ def test_a_suspended_worker_leaves_its_trial_to_its_successor(
             tally(client, fault)
             assert (fault.lost, fault.duplicated) == (0, 0)
     assert fault.tries
+
+
+@pytest.mark.slow
+@pytest.mark.chaos
+def test_a_worker_that_was_cut_off_changes_nothing_of_its_successors(
+    project: Project, chaos: Chaos, tmp_path: Path
+) -> None:
+    """They are two machines: the successor has a folder of its own, and reaches the server."""
+    for fidelity in ("nano", "small"):
+        project.set("parameters.yml", f"fidelities.{fidelity}.training.tokens", 131072)
+    project.set("parameters.yml", "campaign.heartbeat_timeout", SILENCE)
+    project.set("parameters.yml", "campaign.budget", 40)
+    project.set("parameters.yml", "search.design_trials", 1000)
+    other = Project(Path(shutil.copytree(project.folder, tmp_path / "other")))
+    fault = chaos.fault("a worker is cut off from the server until another one has its trial")
+    with MlflowServer(tmp_path / "server") as server, Proxy(server.port) as proxy:
+        client = MlflowClient(server.uri)
+        for _ in range(6 if chaos.full else 1):
+            known = {run.info.run_id for run in runs_of(client)}
+            cut_off = project.start(
+                *STEP, MLFLOW_TRACKING_URI=proxy.uri, MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR="1"
+            )
+            wait_for(lambda: new_folder(project, known, "checkpoints"), cut_off)  # noqa: B023
+            proxy.away()
+
+            with fault.recovering():
+                successor = other.start(*STEP, MLFLOW_TRACKING_URI=server.uri)
+                output, _ = successor.communicate(timeout=240)
+
+            assert successor.returncode == 0, output
+            (run,) = (run for run in runs_of(client) if run.info.run_id not in known)
+            assert (run.info.status, "lease.1" in run.data.params) == ("FINISHED", True), output
+            assert cut_off.poll() is None, cut_off.communicate()
+            proxy.back()
+            output, _ = cut_off.communicate(timeout=240)
+            assert cut_off.returncode == 1, output
+            assert "another one has taken the trial over" in output, output
+            assert "Traceback" not in output, output
+            after = client.get_run(run.info.run_id)
+            fault.lost += after.data.metrics["score"] != run.data.metrics["score"]
+            fault.lost += after.info.end_time != run.info.end_time
+            tally(client, fault)
+            assert (fault.lost, fault.duplicated) == (0, 0)
 
 
 def new_folder(project: Project, known: Collection[str], pattern: str) -> bool:
