@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from admire_pipeline.tracking.lease import OWNER
+from admire_pipeline.tracking.lease import OWNER, epoch_of
 from tests.chaos import Chaos, Fault
 from tests.conftest import Project
 from tests.histories import runs_of, tally
@@ -97,15 +97,13 @@ def check_history(
     return runs
 
 
-def has_held(client: MlflowClient, pid: int) -> bool:
-    """Whether the process has made a run of the campaign, or taken one over."""
-    names = (
-        name
-        for run in runs_of(client)
-        for key, name in (run.data.params | {"lease.0": run.data.tags.get(OWNER, "")}).items()
-        if key.startswith("lease.")
-    )
-    return any(name.split("|")[1:2] == [str(pid)] for name in names)
+def held_by(client: MlflowClient, pid: int) -> list[Any]:
+    """The runs of the campaign whose lease was last the process'."""
+
+    def holder(run: Any) -> str:
+        return str(run.data.params.get(f"lease.{epoch_of(run)}", run.data.tags.get(OWNER, "")))
+
+    return [run for run in runs_of(client) if holder(run).split("|")[1:2] == [str(pid)]]
 
 
 def unfinished(client: MlflowClient) -> set[str]:
@@ -129,7 +127,7 @@ def test_killed_at_random_again_and_again(project: Project, chaos: Chaos) -> Non
         life = rng.uniform(0.5, 16.0) if chaos.full else rng.uniform(0.0, 4.0)
         worker = workers.start()
         if not chaos.full:  # too few for those that are killed before they have a trial
-            wait_for(lambda: has_held(client, worker.pid), worker)  # noqa: B023
+            wait_for(lambda: bool(held_by(client, worker.pid)), worker)  # noqa: B023
             began = time.monotonic()
         while (age := time.monotonic() - began) < life:
             if left and not left & unfinished(client):
@@ -169,13 +167,21 @@ def test_many_workers_on_postgres_some_killed(
         while any(worker.poll() is None for worker in steady):
             assert time.monotonic() < deadline
             victim = victims.pop(0)
+            left = []
             if victim.poll() is None:
                 workers.kill(victim)
                 fault.tries += 1
+                left = [r for r in held_by(client, victim.pid) if r.info.status == "RUNNING"]
             else:
                 workers.join(victim)
+            killed = time.monotonic()
             victims.append(workers.start())
-            time.sleep(rng.uniform(5.0, 20.0))
+            until = killed + rng.uniform(5.0, 20.0)
+            while (now := time.monotonic()) < until:
+                if left and epoch_of(client.get_run(left[0].info.run_id)) > epoch_of(left[0]):
+                    fault.seconds.append(now - killed)  # another worker has its trial
+                    left = []
+                time.sleep(0.2)
         for worker in [*steady, *victims]:
             workers.join(worker)
         workers.join(workers.start())  # for a trial that the last kill has left

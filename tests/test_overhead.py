@@ -1,0 +1,28 @@
+"""The benchmark of a step's overhead writes MLflow's tables itself: it must follow them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.mark.slow
+def test_a_history_that_was_made_up_is_read_as_one_that_was_not() -> None:
+    command = [sys.executable, "benchmarks/overhead.py", "--trials", "0,3", "--again", "1"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[:2] for line in lines if not line.startswith(" ")] == [
+        ["0", "trials"],
+        ["3", "trials"],
+    ]
+    rows = [re.search(r"^  (first|new|again) .* overhead +(\d+\.\d+) s", line) for line in lines]
+    assert [row[1] for row in rows if row] == ["first", "new", "again"] * 2
+    assert all(float(row[2]) > 0 for row in rows if row)
