@@ -17,6 +17,7 @@ from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.settings import ModelSettings, TrainingSettings
 from tests.chaos import Chaos
 from tests.damage import KINDS, damage
+from tests.logs import ours
 from tests.training.test_trainer import Killed, Recorder, train, weights
 
 END = 20
@@ -80,7 +81,7 @@ def test_training_never_goes_on_from_a_damaged_checkpoint(
                 fault.duplicated += good + 1 - min(recorder.losses())
                 fault.lost += not torch.equal(weights(resumed), weights(whole))
                 assert (fault.lost, fault.duplicated) == (0, 0), f"{hurt} {name} {kind}"
-                assert caplog.messages == [
+                assert ours(caplog) == [
                     f"checkpoint-{last}: {name} does not hold what was written to it; "
                     "training goes on from before it"
                 ] * (hurt == last)
@@ -99,7 +100,7 @@ def test_where_all_are_damaged_training_starts_anew(
     damage(cut / f"checkpoint-{steps(cut)[1]}" / "rng_state.pth", "flipped", random.Random(2))
     _, run = train(corpus, model_settings, recipe, cut, recorder := Recorder())
     assert min(recorder.losses()) == 1 and run.tokens == recipe.tokens
-    assert [message.split(";")[0].partition(": ")[2] for message in caplog.messages] == [
+    assert [message.split(";")[0].partition(": ")[2] for message in ours(caplog)] == [
         "rng_state.pth does not hold what was written to it",
         "optimizer.pt is missing",
     ]
