@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.framework.hooks import hook_impl
 
 from admire_pipeline.errors import CampaignOver, TrialError, UserError, find_cause
+from admire_pipeline.interrupts import stop_if_asked
 from admire_pipeline.session import pipelines_asked_for
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ class CampaignHooks:
     @hook_impl
     def after_dataset_saved(self, node: Node) -> None:
         """Log what the node took with its loading and saving, in seconds, once there is a trial."""
+        stop_if_asked()
         if self._store is None:
             return
         seconds = time.monotonic() - self._mark

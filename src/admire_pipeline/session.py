@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import signature
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from kedro.framework.session import KedroSession
+
+from admire_pipeline.interrupts import interruptible
 
 _asked_for: ContextVar[tuple[str, ...]] = ContextVar("asked_for", default=())
 
@@ -33,7 +30,7 @@ class InterruptibleSession(KedroSession):
         names = given.get("pipeline_names") or [given.get("pipeline_name") or "__default__"]
         token = _asked_for.set(tuple(names))
         try:
-            with _sigterm_as_interrupt():
+            with interruptible():
                 return super().run(*args, **kwargs)
         except KeyboardInterrupt as interrupt:
             self._hook_manager.hook.on_pipeline_error(
@@ -42,20 +39,3 @@ class InterruptibleSession(KedroSession):
             raise
         finally:
             _asked_for.reset(token)
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    # Schedulers stop a job by SIGTERM; Python would end on the spot, without a word to the hooks.
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt("SIGTERM")
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

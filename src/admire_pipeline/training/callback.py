@@ -23,6 +23,7 @@ from admire_pipeline.integrity import (
     read_sealed,
     write_sealed,
 )
+from admire_pipeline.interrupts import stop_if_asked
 from admire_pipeline.training import processes
 from admire_pipeline.training.corpus.errors import one_line
 from admire_pipeline.training.settings import TrainingSettings
@@ -147,6 +148,7 @@ class TrialCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Evaluate for the curves, and ask for a checkpoint, when it is time."""
+        stop_if_asked()
         self._bar.update()
         if state.global_step in self._evaluate_at:
             paused = time.monotonic()
