@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -48,13 +49,14 @@ class Cache:
     def load(self) -> dict[str, Trial]:
         """Trials by their run; none of a file that is damaged, so that all are read anew."""
         with FileLock(f"{self._file}.lock"):
-            lines = self._file.read_bytes().splitlines() if self._file.exists() else []
+            text = self._file.read_bytes() if self._file.exists() else b""
         # Not under the lock: a worker that is suspended here would hold up all others.
         try:
-            trials = _parse(lines)
+            trials = _parse(text)
+            anew = text.count(b"\n") > COPIES * len(trials)
         except ValueError:
-            trials = {}
-        if len(lines) > COPIES * len(trials):
+            trials, anew = {}, True
+        if anew:
             self.replace(trials.values())
         return trials
 
@@ -82,7 +84,7 @@ class Cache:
             with TemporaryDirectory() as aside, impatient(PATIENCE):
                 file = Path(aside) / SHARED
                 found = fetch_artifact(self._client, self._ledger, file)
-                return _parse(file.read_bytes().splitlines()) if found else {}
+                return _parse(file.read_bytes()) if found else {}
         except Exception as error:
             logger.warning("the shared history is left out: %s", _explain(error))
             return {}
@@ -104,15 +106,15 @@ def _lines(trials: Iterable[Trial]) -> str:
     return "".join(f"{crc32(line.encode()):08x} {line}\n" for line in map(Trial.to_line, trials))
 
 
-def _parse(lines: Iterable[bytes]) -> dict[str, Trial]:
+def _parse(file: bytes) -> dict[str, Trial]:
     """Trials by their run.
 
     Raises:
         ValueError: If a line is damaged, or of a trial that has not ended.
     """
     trials = {}
-    for line in lines:
-        checksum, _, text = line.partition(b" ")
+    for line in BytesIO(file):  # one at a time: all of them would be the file once more
+        checksum, _, text = line.rstrip(b"\n").partition(b" ")
         if int(checksum, 16) != crc32(text):
             raise ValueError("a line is damaged")
         try:
