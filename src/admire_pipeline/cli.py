@@ -129,7 +129,6 @@ def report(params: dict[str, Any], env: str | None, verbose: bool) -> None:
         from admire_pipeline.configuration import check_configuration
         from admire_pipeline.pipelines.report import report_campaign
         from admire_pipeline.reporting.console import print_recommendation
-        from admire_pipeline.tracking.server import without_secrets
         from admire_pipeline.tracking.store import CampaignStore
 
         project = find_kedro_project(Path.cwd())
@@ -149,7 +148,7 @@ def report(params: dict[str, Any], env: str | None, verbose: bool) -> None:
         entry = catalog["recommendation"]
         absolute = {**entry, "filepath": str(project / entry["filepath"])}
         AbstractDataset.from_config("recommendation", absolute).save(made["recommendation"])
-        uri = without_secrets(store.client.tracking_uri)
+        uri = masked(store.client.tracking_uri)
         print_recommendation(made, uri, _console())
         click.echo(f"kept    {entry['filepath']}")
 
@@ -311,15 +310,13 @@ def _outside_error(error: Exception) -> UserError | None:
     from mlflow.exceptions import MlflowException
     from requests import RequestException
 
-    from admire_pipeline.tracking.server import without_secrets
-
     for what, kind in (
         ("tracking server", MlflowException),
         ("tracking server", RequestException),
         ("files", OSError),
     ):
         if (cause := find_cause(error, kind)) is not None:
-            line = without_secrets((str(cause).splitlines() or [""])[0])
+            line = masked((str(cause).splitlines() or [""])[0])
             return UserError(f"{what}: {line}; once that is mended, the same command goes on")
     return None
 
@@ -362,9 +359,8 @@ def _check_nodes(option: str, arguments: Mapping[str, Any]) -> None:
 
 def _print_report(report: Any) -> None:
     from admire_pipeline.reporting.console import print_report
-    from admire_pipeline.tracking.server import without_secrets
 
-    print_report(report.load(), without_secrets(report.store.client.tracking_uri), _console())
+    print_report(report.load(), masked(report.store.client.tracking_uri), _console())
 
 
 def _print_benchmark(report: Mapping[str, Any]) -> None:

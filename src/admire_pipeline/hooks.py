@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
+from admire_pipeline.credentials import masked
 from admire_pipeline.errors import CampaignOver, TrialError, UserError, find_cause
 from admire_pipeline.interrupts import stop_if_asked
 from admire_pipeline.session import pipelines_asked_for
@@ -207,7 +208,7 @@ class CampaignHooks:
         """
         from mlflow.exceptions import MlflowException
 
-        from admire_pipeline.tracking.server import impatient, without_secrets
+        from admire_pipeline.tracking.server import impatient
         from admire_pipeline.tracking.weights import unneeded_weights
         from admire_pipeline.training.weights import remove_weights
 
@@ -217,7 +218,7 @@ class CampaignHooks:
                 trials = unneeded_weights(self._store, self._target)
             freed = sum(remove_weights(self._store.folder(trial)) for trial in trials)
         except (MlflowException, OSError) as error:  # a disk, or the server; the step is done
-            reason = without_secrets(str(error))
+            reason = masked(str(error))
             logger.warning("weights are removed after the next step only: %s", reason)
             return
         if freed:

@@ -14,12 +14,12 @@ import pytest
 from mlflow.exceptions import MlflowException
 from tests.tracking.conftest import CONFIG
 
+from admire_pipeline.credentials import masked
 from admire_pipeline.errors import UserError
 from admire_pipeline.tracking import CampaignSettings, TrialDraft, TrialStatus
 from admire_pipeline.tracking.catalog import OpenTrialDataset
 from admire_pipeline.tracking.history import TAG_LIMIT, lineage_tag
 from admire_pipeline.tracking.ledger import EXPERIMENT
-from admire_pipeline.tracking.server import without_secrets
 from admire_pipeline.tracking.store import CampaignStore
 from admire_pipeline.tracking.trial import Observation
 
@@ -343,11 +343,11 @@ def test_git_commit_is_recorded(store: CampaignStore, tmp_path: Path) -> None:
 
 
 def test_secrets_of_the_tracking_uri_are_not_shown() -> None:
-    assert without_secrets("http://user:pa@ss@host:5000/x") == "http://host:5000/x"
-    assert without_secrets("postgresql://u:p@db/x") == "postgresql://db/x"
-    assert without_secrets("sqlite:////a/b@c.db") == "sqlite:////a/b@c.db"
-    assert without_secrets("http://u:p/a#s@s@host/x failed") == "http://host/x failed"
-    assert without_secrets("request to http://u:p@host:1/a (http://u:p@host)") == (
+    assert masked("http://user:pa@ss@host:5000/x") == "http://host:5000/x"
+    assert masked("postgresql://u:p@db/x") == "postgresql://db/x"
+    assert masked("sqlite:////a/b@c.db") == "sqlite:////a/b@c.db"
+    assert masked("http://u:p/a#s@s@host/x failed") == "http://host/x failed"
+    assert masked("request to http://u:p@host:1/a (http://u:p@host)") == (
         "request to http://host:1/a (http://host)"
     )
 

@@ -12,9 +12,8 @@ from zlib import crc32
 
 from filelock import FileLock
 
-from admire_pipeline.credentials import masked
 from admire_pipeline.tracking.artifacts import fetch_artifact
-from admire_pipeline.tracking.server import impatient
+from admire_pipeline.tracking.server import impatient, root_cause
 from admire_pipeline.tracking.trial import Trial, TrialStatus
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class Cache:
                 file.write_text(_lines(trials), encoding="utf-8")
                 self._client.log_artifact(self._ledger, str(file))
         except Exception as error:  # of the disk, or of any library for artifacts
-            logger.warning("the history is not shared: %s", _explain(error))
+            logger.warning("the history is not shared: %s", root_cause(error))
 
     def fetch(self) -> dict[str, Trial]:
         """Trials by their run that somebody has left with the ledger."""
@@ -86,7 +85,7 @@ class Cache:
                 found = fetch_artifact(self._client, self._ledger, file)
                 return _parse(file.read_bytes()) if found else {}
         except Exception as error:
-            logger.warning("the shared history is left out: %s", _explain(error))
+            logger.warning("the shared history is left out: %s", root_cause(error))
             return {}
 
     def _write(self, mode: str, trials: Iterable[Trial]) -> None:
@@ -96,10 +95,6 @@ class Cache:
                 file.write(text)
         except OSError as error:  # a full disk: they are read again next time
             logger.warning("%s: %s", self._file, error)
-
-
-def _explain(error: Exception) -> str:
-    return " ".join(masked(f"{type(error).__name__}: {error}").split())[:200]
 
 
 def _lines(trials: Iterable[Trial]) -> str:

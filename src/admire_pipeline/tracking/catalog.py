@@ -13,10 +13,11 @@ from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
+from admire_pipeline.credentials import masked
 from admire_pipeline.disk import save_atomically
 from admire_pipeline.errors import UserError
 from admire_pipeline.integrity import DamagedError, check_kept, keep_checksum
-from admire_pipeline.tracking.server import impatient, without_secrets
+from admire_pipeline.tracking.server import impatient
 from admire_pipeline.tracking.store import CampaignStore
 from admire_pipeline.tracking.trial import Observation, Trial, TrialDraft
 
@@ -134,7 +135,7 @@ class CurvesDataset(CampaignDataset):
                     log(metrics, step)
             except (MlflowException, RequestException) as error:
                 silent_until = time.monotonic() + SILENCE
-                reason = without_secrets(str(error))
+                reason = masked(str(error))
                 logger.warning("curves from step %d on are not logged: %s", step, reason)
 
         return try_to_log

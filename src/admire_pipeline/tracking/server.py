@@ -110,13 +110,13 @@ def connect(
         raise
     except Exception as error:
         raise UserError(
-            f"campaign.tracking_uri: cannot use {without_secrets(uri)!r} "
-            f"({_root_cause(error)}); allowed: a reachable MLflow server or "
+            f"campaign.tracking_uri: cannot use {masked(uri)!r} "
+            f"({root_cause(error)}); allowed: a reachable MLflow server or "
             "database"
         ) from error
     if experiment is None:
         raise UserError(
-            f"campaign.name: no campaign {settings.name!r} has begun in {without_secrets(uri)!r}; "
+            f"campaign.name: no campaign {settings.name!r} has begun in {masked(uri)!r}; "
             f"{suggest_nearest(settings.name, others)}allowed: one of which a step was run"
         )
     if experiment.lifecycle_stage != "active":
@@ -193,11 +193,6 @@ def impatient(timeout: float) -> Iterator[None]:
                 os.environ[key] = value
 
 
-def without_secrets(text: str) -> str:
-    """See `masked`."""
-    return masked(text)
-
-
 def _reach_database(uri: str, timeout: float) -> None:
     """Connect once; MLflow itself would try for minutes, and log each of its attempts."""
     from sqlalchemy import create_engine
@@ -245,7 +240,8 @@ def create_database(path: Path) -> None:
     aside.rename(path)
 
 
-def _root_cause(error: BaseException) -> str:
+def root_cause(error: BaseException) -> str:
+    """What an error comes from, in one line without secrets."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     line = masked(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from admire_pipeline.credentials import masked
 from admire_pipeline.disk import write_atomically
 from admire_pipeline.errors import UserError
 from admire_pipeline.names import is_run_id
@@ -20,7 +21,7 @@ from admire_pipeline.tracking.artifacts import fetch_artifact
 from admire_pipeline.tracking.cache import Cache
 from admire_pipeline.tracking.lease import Lease, find_free, outcome, take_over
 from admire_pipeline.tracking.ledger import LEDGER, Ledger, begin_ledger
-from admire_pipeline.tracking.server import STORE_FOLDER, connect, without_secrets
+from admire_pipeline.tracking.server import STORE_FOLDER, connect
 from admire_pipeline.tracking.settings import CampaignSettings
 from admire_pipeline.tracking.sync import History, Snapshot
 from admire_pipeline.tracking.trial import Observation, Trial, TrialDraft
@@ -326,7 +327,7 @@ class CampaignStore:
             status = "FAILED"
             lease.check()
             self.log_metrics({"cost": trial.cost}, step=lease.epoch)
-        self._end(status, {history.REASON: without_secrets(reason)[: history.TAG_LIMIT]})
+        self._end(status, {history.REASON: masked(reason)[: history.TAG_LIMIT]})
 
     def release(self, *, interrupted: bool) -> None:
         """Leave the open trial for a later process to finish.
