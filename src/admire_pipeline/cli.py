@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +12,9 @@ import click
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, _split_params, env_option
 
-from admire_pipeline.credentials import mask_logs, mask_tracebacks, masked
-from admire_pipeline.errors import CampaignOver, UserError, find_cause, suggest
-from admire_pipeline.names import printable
+from admire_pipeline.cli_errors import one_line_errors
+from admire_pipeline.credentials import masked
+from admire_pipeline.errors import UserError, suggest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,32 +31,6 @@ def cli() -> None:
     """The project's commands."""
 
 
-@contextmanager
-def _one_line_errors(verbose: bool) -> Iterator[None]:
-    """Show what a user can put right as one line; anything else keeps its traceback."""
-    mask_logs()
-    mask_tracebacks()
-    if verbose:
-        logging.getLogger().setLevel(logging.DEBUG)
-        logging.getLogger("admire_pipeline").setLevel(logging.DEBUG)
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise click.ClickException("interrupted") from None
-    except Exception as error:
-        if (over := find_cause(error, CampaignOver)) is not None:
-            click.echo(_one_line(over))
-            return
-        known = find_cause(error, UserError) or _outside_error(error)
-        if known is None or verbose:
-            raise
-        raise click.ClickException(_one_line(known)) from None
-
-
-def _one_line(error: BaseException) -> str:
-    return printable(masked(" ".join(str(error).split())))
-
-
 @cli.command("run", params=[*kedro_run.params], help=kedro_run.help)
 @verbose_option
 def run(verbose: bool, **arguments: Any) -> None:
@@ -69,7 +41,7 @@ def run(verbose: bool, **arguments: Any) -> None:
         option = "--pipeline"
         arguments["pipelines"] = [arguments.pop("pipeline")]
         arguments["pipeline"] = None
-    with _one_line_errors(verbose):
+    with one_line_errors(verbose):
         _check_nodes(option, arguments)
         outputs = kedro_run.callback(**arguments)  # type: ignore[misc]
         if "finished_step" in outputs:
@@ -104,7 +76,7 @@ def run_steps(
         params = {**params, "campaign": {**campaign, "budget": budget}}
     report = None
     done = 0
-    with _one_line_errors(verbose):
+    with one_line_errors(verbose):
         try:
             while steps is None or done < steps:
                 report = _run_step(env, params)
@@ -122,7 +94,7 @@ def run_steps(
 @verbose_option
 def report(params: dict[str, Any], env: str | None, verbose: bool) -> None:
     """What the campaign recommends and has spent, from its history alone; no compute."""
-    with _one_line_errors(verbose):
+    with one_line_errors(verbose):
         from kedro.io import AbstractDataset
         from kedro.utils import find_kedro_project
 
@@ -159,7 +131,7 @@ def report(params: dict[str, Any], env: str | None, verbose: bool) -> None:
 @verbose_option
 def ui(port: int, env: str | None, verbose: bool) -> None:
     """Open the MLflow UI on the campaign's store, on this machine only."""
-    with _one_line_errors(verbose):
+    with one_line_errors(verbose):
         store = _campaign_store(env, begins=True)  # benchmarks may be all there is to see
         uri, experiment = store.client.tracking_uri, store.experiment
     remote = uri.startswith(("http://", "https://"))
@@ -197,7 +169,7 @@ def ui(port: int, env: str | None, verbose: bool) -> None:
 @verbose_option
 def plan(gpu: str, example_tokens: int | None, env: str | None, verbose: bool) -> None:
     """What the campaign takes, and what of it is missing here; no network, no compute."""
-    with _one_line_errors(verbose):
+    with one_line_errors(verbose):
         from huggingface_hub import get_token
         from kedro.utils import find_kedro_project
 
@@ -236,7 +208,7 @@ def plan(gpu: str, example_tokens: int | None, env: str | None, verbose: bool) -
 @verbose_option
 def export_runs(out: Path | None, env: str | None, verbose: bool) -> None:
     """Write the campaign's evaluated trials as a run table."""
-    with _one_line_errors(verbose):
+    with one_line_errors(verbose):
         from admire_pipeline.reporting.run_table import RUNS_FILE, tabulate_runs, write_runs
 
         store = _campaign_store(env)
@@ -270,7 +242,7 @@ def benchmark(params: dict[str, Any], env: str | None, verbose: bool, **given: A
     section = params.get("benchmark", {})
     if not isinstance(section, Mapping):
         raise click.UsageError(f"--params benchmark={section}: give benchmark.<key>=<value>")
-    with _one_line_errors(verbose):
+    with one_line_errors(verbose):
         params = {**params, "benchmark": {**section, **chosen}}
         if "table" not in params["benchmark"]:
             # The full benchmark of the configured one takes hours: not for a forgotten option.
@@ -286,7 +258,7 @@ def benchmark(params: dict[str, Any], env: str | None, verbose: bool, **given: A
 @verbose_option
 def abandon(env: str | None, verbose: bool) -> None:
     """Give up the interrupted trial: it ends FAILED and keeps its cost."""
-    with _one_line_errors(verbose):
+    with one_line_errors(verbose):
         store = _campaign_store(env)
         trial = store.current()
         store.fail("abandoned by the user")
@@ -303,22 +275,6 @@ def _run_pipeline(name: str, env: str | None, params: dict[str, Any]) -> dict[st
     with settings.SESSION_CLASS.create(env=env, runtime_params=params) as session:
         outputs: dict[str, Any] = session.run(pipeline_names=[name])
         return outputs
-
-
-def _outside_error(error: Exception) -> UserError | None:
-    """What to say when the tracking server or the disk failed in mid-step."""
-    from mlflow.exceptions import MlflowException
-    from requests import RequestException
-
-    for what, kind in (
-        ("tracking server", MlflowException),
-        ("tracking server", RequestException),
-        ("files", OSError),
-    ):
-        if (cause := find_cause(error, kind)) is not None:
-            line = masked((str(cause).splitlines() or [""])[0])
-            return UserError(f"{what}: {line}; once that is mended, the same command goes on")
-    return None
 
 
 def _check_nodes(option: str, arguments: Mapping[str, Any]) -> None:
