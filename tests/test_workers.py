@@ -9,11 +9,12 @@ import signal
 import time
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
-from tests.chaos import Chaos
+from tests.chaos import Chaos, Fault
 from tests.conftest import Project
 from tests.histories import runs_of, tally
 from tests.proxy import Proxy
@@ -66,17 +67,31 @@ def test_a_worker_refuses_what_it_cannot_do(project: Project) -> None:
     assert (run.info.run_name, run.info.status) == ("trial-001-nano", "FINISHED")
 
 
+def make_trials_long(project: Project) -> None:
+    """Long enough to be taken over; and holders count as silent soon."""
+    for fidelity in ("nano", "small"):
+        project.set("parameters.yml", f"fidelities.{fidelity}.training.tokens", 131072)
+    project.set("parameters.yml", "campaign.heartbeat_timeout", SILENCE)
+    project.set("parameters.yml", "campaign.budget", 40)
+    project.set("parameters.yml", "search.design_trials", 1000)
+
+
+def check_unchanged(client: MlflowClient, finished: Any, fault: Fault) -> None:
+    """What the former holder did late has changed nothing of its successor's result."""
+    after = client.get_run(finished.info.run_id)
+    fault.lost += after.data.metrics["score"] != finished.data.metrics["score"]
+    fault.lost += after.info.end_time != finished.info.end_time
+    tally(client, fault)
+    assert (fault.lost, fault.duplicated) == (0, 0)
+
+
 @pytest.mark.slow
 @pytest.mark.chaos
 def test_a_suspended_worker_leaves_its_trial_to_its_successor(
     project: Project, chaos: Chaos, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Suspended in its training (in the full form, at a random moment), it comes back later."""
-    for fidelity in ("nano", "small"):
-        project.set("parameters.yml", f"fidelities.{fidelity}.training.tokens", 131072)
-    project.set("parameters.yml", "campaign.heartbeat_timeout", SILENCE)
-    project.set("parameters.yml", "campaign.budget", 40)
-    project.set("parameters.yml", "search.design_trials", 1000)
+    make_trials_long(project)
     fault = chaos.fault("a worker is suspended, and comes back once another one has its trial")
     chance = random.Random(17)
     # One that is suspended while it writes to SQLite would lock the others out.
@@ -110,11 +125,7 @@ def test_a_suspended_worker_leaves_its_trial_to_its_successor(
                 assert "another worker has taken it over" in output, output
                 assert "another one has taken the trial over" in output, output
             assert "Traceback" not in output, output
-            after = client.get_run(run.info.run_id)
-            fault.lost += after.data.metrics["score"] != finished.data.metrics["score"]
-            fault.lost += after.info.end_time != finished.info.end_time
-            tally(client, fault)
-            assert (fault.lost, fault.duplicated) == (0, 0)
+            check_unchanged(client, finished, fault)
     assert fault.tries
 
 
@@ -124,11 +135,7 @@ def test_a_worker_that_was_cut_off_changes_nothing_of_its_successors(
     project: Project, chaos: Chaos, tmp_path: Path
 ) -> None:
     """They are two machines: the successor has a folder of its own, and reaches the server."""
-    for fidelity in ("nano", "small"):
-        project.set("parameters.yml", f"fidelities.{fidelity}.training.tokens", 131072)
-    project.set("parameters.yml", "campaign.heartbeat_timeout", SILENCE)
-    project.set("parameters.yml", "campaign.budget", 40)
-    project.set("parameters.yml", "search.design_trials", 1000)
+    make_trials_long(project)
     other = Project(Path(shutil.copytree(project.folder, tmp_path / "other")))
     fault = chaos.fault("a worker is cut off from the server until another one has its trial")
     with MlflowServer(tmp_path / "server") as server, Proxy(server.port) as proxy:
@@ -154,11 +161,7 @@ def test_a_worker_that_was_cut_off_changes_nothing_of_its_successors(
             assert cut_off.returncode == 1, output
             assert "another one has taken the trial over" in output, output
             assert "Traceback" not in output, output
-            after = client.get_run(run.info.run_id)
-            fault.lost += after.data.metrics["score"] != run.data.metrics["score"]
-            fault.lost += after.info.end_time != run.info.end_time
-            tally(client, fault)
-            assert (fault.lost, fault.duplicated) == (0, 0)
+            check_unchanged(client, run, fault)
 
 
 def new_folder(project: Project, known: Collection[str], pattern: str) -> bool:

@@ -51,10 +51,6 @@ class Embedded:
         """Version of everything that decides the text; None for what is not installed."""
         return versions(self.distributions)
 
-    def __iter__(self) -> Iterator[str]:
-        """As `read` without more words."""
-        return self.read()
-
     def read(self, most: int = MAX_BYTES) -> Iterator[str]:
         """Documents up to `most` UTF-8 bytes in all, each the beginning of a file or module."""
         size = 0
