@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -40,7 +41,7 @@ TABLES: dict[str, Callable[[], RunTable]] = {
     "tulu": read_tulu,
     "pile": read_pile,
     **{
-        kind: lambda kind=kind: made_up_table(kind, domains=20, metrics=7, runs=(300, 150, 150))
+        kind: partial(made_up_table, kind, domains=20, metrics=7, runs=(300, 150, 150))
         for kind in ("transfer", "noise", "reversed")
     },
 }

@@ -17,6 +17,7 @@ import re
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -92,6 +93,11 @@ def measure(fidelity: FidelitySettings, corpus: Corpus, steps: int, *, bare: boo
         stamps = bare_loop(model, dataset, settings)
     else:
         stamps = {}
+
+        def note(_: Mapping[str, float], step: int) -> None:
+            # The logged loss has been waited for: the GPU is done with the step.
+            stamps.setdefault(step, time.monotonic())
+
         with tempfile.TemporaryDirectory() as folder:
             train_model(
                 model,
@@ -99,8 +105,7 @@ def measure(fidelity: FidelitySettings, corpus: Corpus, steps: int, *, bare: boo
                 settings,
                 Path(folder),
                 0,
-                # The logged loss has been waited for: the GPU is done with the step.
-                lambda _, step: stamps.setdefault(step, time.monotonic()),
+                note,
                 lambda _: {},
             )
     first, last = min(step for step in stamps if step >= steps // 3), max(stamps)

@@ -82,7 +82,8 @@ class Process:
         if self._process is not None:
             # Postgres's processes leave its process group.
             family = psutil.Process(self._process.pid).children(recursive=True)
-            for process in (self._process, *family):
+            self._process.kill()
+            for process in family:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             self._process.wait(60)

@@ -8,14 +8,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import click
 import pandas as pd
 import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from kedro.io import DatasetError
+from matplotlib.text import Text
 
 from admire_pipeline import cli
+from admire_pipeline.cli_errors import one_line_errors
 from admire_pipeline.errors import UserError
 from admire_pipeline.names import is_printable, printable
 from admire_pipeline.replay.jobs import Job, Plan
@@ -88,7 +91,9 @@ def campaign(name: str) -> CampaignSettings:
 
 def check_line(error: Exception) -> None:
     """What a terminal is given of an error."""
-    line = cli._one_line(error)
+    with pytest.raises(click.ClickException) as shown, one_line_errors(verbose=False):
+        raise error
+    line = shown.value.message
     assert is_printable(line) and "allowed: " in line
 
 
@@ -165,7 +170,7 @@ def test_a_figure_shows_names_as_they_are(name: str) -> None:
         draw_fidelities(curves, ["random"], [name]),
     ):
         figure.savefig(io.BytesIO())
-        shown = [text.get_text() for text in figure.findobj(lambda part: hasattr(part, "get_text"))]
+        shown = [text.get_text() for text in figure.findobj(Text)]
         assert any(name in text.replace("\\$", "$") for text in shown)
 
 

@@ -44,7 +44,7 @@ def with_environment(project: Project) -> Project:
 @pytest.mark.slow
 def test_the_line_of_a_crontab(project: Project) -> None:
     (line,) = blocks("cron")
-    schedule, command = re.fullmatch(r"((?:\S+ ){5})(.+)\n", line).groups()  # type: ignore[union-attr]
+    schedule, command = re.fullmatch(r"((?:\S+ ){5})(.+)\n", line).groups()
     assert schedule == "*/10 * * * * " and "%" not in command, "cron makes a new line of %"
     command = command.replace("/srv/campaign", str(with_environment(project).folder))
 
@@ -66,7 +66,7 @@ def test_the_line_of_a_crontab(project: Project) -> None:
 def test_the_units_of_systemd(project: Project, tmp_path: Path) -> None:
     folder = with_environment(project).folder
     for unit in blocks("ini"):
-        name = re.match(r"# /etc/systemd/system/(\S+)\n", unit).group(1)  # type: ignore[union-attr]
+        name = re.match(r"# /etc/systemd/system/(\S+)\n", unit).group(1)
         (tmp_path / name).write_text(unit.replace("/srv/campaign", str(folder)))
     names = ["admire-step.service", "admire-step.timer"]
     command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in names)]

@@ -69,7 +69,7 @@ def test_tulu_at_most_the_aims_and_never_above_the_others(
 def test_too_few_objectives_seeds_or_budget_is_not_measured() -> None:
     def parts(**changed: object) -> list[pd.DataFrame]:
         about = {"objectives": TWENTY, **changed}
-        return [curves(p, GOOD, **about) for p in ("admire", "admire-bo", "random")]  # type: ignore[arg-type]
+        return [curves(p, GOOD, **about) for p in ("admire", "admire-bo", "random")]
 
     check("Tülu pool, 20", *parts())
     for changed, message in (

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from rich.console import Console
 
 from admire_pipeline.replay.jobs import JOBS, Plan
@@ -37,7 +38,7 @@ def curves(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 
 def texts(figure: Figure) -> str:
-    return " | ".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
+    return " | ".join(text.get_text() for text in figure.findobj(Text))
 
 
 def test_a_line_a_policy_with_units_and_a_legend(curves: pd.DataFrame) -> None:

@@ -60,7 +60,7 @@ def pages(store: CampaignStore, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     search = client.search_runs
 
     def counted(*arguments: object, **named: object) -> object:
-        found = search(*arguments, **named)  # type: ignore[arg-type]
+        found = search(*arguments, **named)
         sizes.append(len(found))
         return found
 

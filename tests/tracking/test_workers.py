@@ -345,7 +345,7 @@ def test_failed_while_another_took_it_over(
 
     def slow(client: object, run: object) -> int | None:
         store.fail("the score is nan")
-        return take_over(client, run)  # type: ignore[arg-type]
+        return take_over(client, run)
 
     monkeypatch.setattr("admire_pipeline.tracking.store.take_over", slow)
     monkeypatch.setattr("admire_pipeline.tracking.store.find_free", lambda client, runs, _: runs)

@@ -143,9 +143,12 @@ def test_tasks_have_a_batch_size_of_their_own(
 ) -> None:
     """It decides no result: what was measured with one is not measured again with another."""
     sizes: list[int] = []
-    monkeypatch.setattr(
-        model, "wrap_model", lambda *given: sizes.append(given[2]) or wrap_model(*given)
-    )
+
+    def note_size(*given: Any) -> Any:
+        sizes.append(given[2])
+        return wrap_model(*given)
+
+    monkeypatch.setattr(model, "wrap_model", note_size)
     first = run(folder, corpus, settings(folder, task_batch_size=3))
     assert sizes == [3, 3]
     assert run(folder, corpus, settings(folder, task_batch_size=5)) == first

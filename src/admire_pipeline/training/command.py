@@ -102,7 +102,7 @@ def read_config(launch: LaunchSettings, project: Path, key: str) -> dict[str, An
     """
     if launch.config is None:
         return {}
-    from accelerate.commands.config.config_args import (  # type: ignore[import-untyped]
+    from accelerate.commands.config.config_args import (
         load_config_from_file,
     )
 

@@ -49,7 +49,7 @@ class LoopbackRendezvous(StaticTCPRendezvous):
 
 def main() -> None:
     """Launch what the arguments say, as `accelerate launch` does."""
-    from accelerate.commands.launch import main as launch  # type: ignore[import-untyped]
+    from accelerate.commands.launch import main as launch
 
     rendezvous_handler_registry.register(NAME, LoopbackRendezvous)
     sys.argv[1:1] = ["--rdzv_backend", NAME]

@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from accelerate import PartialState  # type: ignore[import-untyped]
+    from accelerate import PartialState
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")

@@ -23,10 +23,10 @@ def check_section(config: Mapping[str, Any]) -> None:
     section = SPREAD.get(str(config.get("distributed_type")))
     if section is None:
         return
-    from accelerate.commands.launch import (  # type: ignore[import-untyped]
+    from accelerate.commands.launch import (
         launch_command_parser,
     )
-    from accelerate.utils import constants  # type: ignore[import-untyped]
+    from accelerate.utils import constants
 
     known = vars(launch_command_parser().parse_args(["script"]))
     allowed = {

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +143,7 @@ def test_parallel_equals_serial_byte_for_byte(sources, tmp_path, monkeypatch):
 
     # Many parts and chunks of a few kB.
     monkeypatch.setattr(files, "PART_BYTES", 5000)
-    monkeypatch.setattr(build, "SurveyJob", lambda *args: SurveyJob(*args, chunk_bytes=2000))
+    monkeypatch.setattr(build, "SurveyJob", partial(SurveyJob, chunk_bytes=2000))
     one = prepare_corpus(_two(workers=1), tmp_path / "one", sources)
     monkeypatch.setattr(parallel, "INLINE_BYTES", 0)
     two = prepare_corpus(_two(workers=2), tmp_path / "two", sources)

@@ -80,7 +80,7 @@ def takes_examples(config: Config) -> bool:
 
 
 def _of_task(config: Config) -> dict[str, Declared] | None:
-    from lm_eval.api.registry import (  # type: ignore[import-untyped]
+    from lm_eval.api.registry import (
         DEFAULT_METRIC_REGISTRY,
         METRIC_REGISTRY,
         is_higher_better,

@@ -19,7 +19,7 @@ def no_hub_code(key: str) -> Iterator[None]:
     Raises:
         UserError: If that was tried, also where the harness has swallowed our refusal.
     """
-    import evaluate  # type: ignore[import-untyped]
+    import evaluate
 
     asked: list[str] = []
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lm_eval.api.instance import Instance  # type: ignore[import-untyped]
-from lm_eval.models.huggingface import HFLM  # type: ignore[import-untyped]
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.training.corpus.chat import turn_end

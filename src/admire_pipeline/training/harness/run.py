@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from typing import Any
 
-from lm_eval import simple_evaluate  # type: ignore[import-untyped]
-from lm_eval.tasks import TaskManager  # type: ignore[import-untyped]
+from lm_eval import simple_evaluate
+from lm_eval.tasks import TaskManager
 
 from admire_pipeline.errors import UserError, suggest
 from admire_pipeline.training.corpus.errors import one_line

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from lm_eval.api.group import Group  # type: ignore[import-untyped]
-from lm_eval.api.samplers import FirstNSampler  # type: ignore[import-untyped]
-from lm_eval.api.task import ConfigurableTask, Task  # type: ignore[import-untyped]
-from lm_eval.tasks import TaskManager  # type: ignore[import-untyped]
+from lm_eval.api.group import Group
+from lm_eval.api.samplers import FirstNSampler
+from lm_eval.api.task import ConfigurableTask, Task
+from lm_eval.tasks import TaskManager
 
 from admire_pipeline.errors import UserError, suggest
 from admire_pipeline.training.corpus.errors import WHO_ASKS, one_line
