@@ -188,6 +188,26 @@ def test_a_server_that_is_being_started_is_waited_for(far: CampaignStore, proxy:
     assert far.open(DRAFT).name == "trial-001-nano"
 
 
+def test_a_turn_is_given_up_with_one_request(
+    far: CampaignStore, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow's own patience has just been used up."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    _ = far.client
+    seen: list[Request] = []
+
+    def from_the_ledger_on(request: Request) -> bool:
+        seen.extend([request] if seen or request.holds('"key": "trial.') else [])
+        return bool(seen)
+
+    proxy.fail("500", from_the_ledger_on, times=100)
+    with pytest.raises(MlflowException):
+        far.open(DRAFT)
+    written, asked, given_up = 3, 3, 1
+    assert proxy.faults["500"] == written + asked + given_up
+
+
 def test_a_refusal_is_not_waited_for(far: CampaignStore, proxy: Proxy) -> None:
     proxy.fail("404", lambda _: True, times=100)
     with pytest.raises(UserError, match=r"campaign\.tracking_uri: cannot use"):

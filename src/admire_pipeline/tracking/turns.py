@@ -12,7 +12,7 @@ from admire_pipeline.errors import CampaignOver
 from admire_pipeline.tracking import history
 from admire_pipeline.tracking.lease import Lease, find_free, first_tags, take_over
 from admire_pipeline.tracking.ledger import Ledger
-from admire_pipeline.tracking.server import commit_tag
+from admire_pipeline.tracking.server import commit_tag, impatient
 from admire_pipeline.tracking.settings import CampaignSettings
 from admire_pipeline.tracking.sync import History, Snapshot
 from admire_pipeline.tracking.trial import spent
@@ -134,8 +134,9 @@ class Turns:
                 self._client.update_run(run.info.run_id, status="RUNNING")
                 return lease
         except BaseException:
-            # Nobody else knows of this lease: it must not be kept alive.
-            with suppress(Exception):
+            # Nobody else knows of this lease: it must not be kept alive. Where the server does not
+            # hear of it, the run is free once the lease has been silent.
+            with suppress(Exception), impatient(self._settings.server_timeout):
                 self.give_up(lease)
             raise
         lease.end()
