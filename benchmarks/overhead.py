@@ -8,7 +8,8 @@ campaign with copies of that trial: the rows that MLflow has of it, with another
 mixture, model size and metrics each, written into MLflow's database at once, without their
 artifacts. Then it runs `kedro run --pipelines=admire_step` several times. Printed are of the first
 command, when nobody has read the history yet, as never happens to a campaign that grew step by
-step; of one on a new machine, which has read nothing itself; and of the middle one of the others:
+step; of one on a new machine, which has read nothing itself; of the middle one of the others; and
+of one that proposes at random, whose memory is that of the history alone, without a surrogate:
 
 - seconds: of the whole command, imports and all; of its mixing, training and evaluation; and the
   overhead, which is the difference;
@@ -109,13 +110,14 @@ class Campaign:
         """The run of each trial's number."""
         return self._ledger.read()
 
-    def step(self) -> Cost:
+    def step(self, policy: str = "admire") -> Cost:
         """Run one step, and measure it."""
         command = ["kedro", "run", "--pipelines=admire_step", "--env", ENV]
+        params = f"campaign.name={self._name},search.policy={policy}"
         before, began, memory = _processor_seconds(), time.perf_counter(), 0
         with (self._folder / "output.txt").open("w+") as output:
             process = psutil.Popen(
-                [sys.executable, "-m", *command, "--params", f"campaign.name={self._name}"],
+                [sys.executable, "-m", *command, "--params", params],
                 cwd=self._folder,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -367,12 +369,12 @@ def measure(folder: Path, tracking_uri: str | None, database: str, arguments: An
         shutil.rmtree(folder / HISTORY_FOLDER)
         new = campaign.step()
         others = sorted((campaign.step() for _ in range(arguments.again)), key=lambda c: c.overhead)
-        costs = [first, new, others[len(others) // 2]]
-        if (numbers := max(campaign.runs())) != trials + 2 + arguments.again:
+        costs = [first, new, others[len(others) // 2], campaign.step("random")]
+        if (numbers := max(campaign.runs())) != trials + 3 + arguments.again:
             sys.exit(f"the campaign has {numbers} trials: not all were seen")
         empty = empty or costs
         print(f"{trials} trials (written in {filled:.0f} s)")  # noqa: T201
-        for name, cost, none in zip(("first", "new", "again"), costs, empty, strict=True):
+        for name, cost, none in zip(("first", "new", "again", "random"), costs, empty, strict=True):
             print(f"  {name:7s} {describe(cost, none)}", flush=True)  # noqa: T201
 
 

@@ -23,6 +23,8 @@ def test_a_history_that_was_made_up_is_read_as_one_that_was_not() -> None:
         ["0", "trials"],
         ["3", "trials"],
     ]
-    rows = [re.search(r"^  (first|new|again) .* overhead +(\d+\.\d+) s", line) for line in lines]
-    assert [row[1] for row in rows if row] == ["first", "new", "again"] * 2
+    rows = [
+        re.search(r"^  (first|new|again|random) .* overhead +(\d+\.\d+) s", line) for line in lines
+    ]
+    assert [row[1] for row in rows if row] == ["first", "new", "again", "random"] * 2
     assert all(float(row[2]) > 0 for row in rows if row)
