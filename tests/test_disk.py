@@ -35,3 +35,17 @@ def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path: Path) -> None:
 
     save_atomically(path, save)
     assert (seen, path.read_text()) == (["old"], "new")
+
+
+def test_two_who_save_one_file_do_not_meet(tmp_path: Path) -> None:
+    """As two containers on one volume, whose processes have the same id."""
+    path = tmp_path / "table.csv"
+
+    def save(aside: Path) -> None:
+        aside.write_text("one's")
+        write_atomically(path, "another's")
+        assert aside.read_text() == "one's"
+
+    save_atomically(path, save)
+    assert path.read_text() == "one's"
+    assert [found.name for found in path.parent.iterdir()] == ["table.csv"]

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 
 def sync(folder: Path) -> None:
@@ -57,8 +58,9 @@ def save_atomically(path: Path, save: Callable[[Path], object]) -> None:
         save: Writes to the path that it is given, which has the ending of `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # By process: workers share the files of a campaign, and benchmarks those of a folder.
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    # Workers share the files of a campaign, and benchmarks those of a folder. A process id would
+    # not tell them apart: containers on one volume may all have the same.
+    aside = path.with_name(f".{token_hex(4)}.{path.name}")
     try:
         save(aside)
         sync_file(aside)
