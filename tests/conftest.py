@@ -10,9 +10,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from click.testing import CliRunner, Result
@@ -159,14 +161,24 @@ def template(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Pat
 
 
 @pytest.fixture
-def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """A project of the test's own, as current folder."""
     folder = tmp_path / "project"
     shutil.copytree(template, folder, symlinks=True)
     monkeypatch.chdir(folder)
     for name in ("MLFLOW_TRACKING_URI", "KEDRO_ENV"):
         monkeypatch.delenv(name, raising=False)
-    return Project(folder)
+    yield Project(folder)
+    kill_commands()
+
+
+def kill_commands() -> None:
+    """Kill each `kedro` that a test has left at work because it failed."""
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if "kedro" in child.cmdline():
+                for process in (*child.children(recursive=True), child):
+                    process.kill()
 
 
 @pytest.fixture
