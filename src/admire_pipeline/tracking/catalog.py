@@ -171,6 +171,9 @@ class FinishedStepDataset(CampaignDataset):
 class WholeFileDataset(AbstractDataset[Any, Any]):
     """A file that is replaced as a whole, whenever the process is killed.
 
+    What this process has saved is what it loads: another worker may have replaced the file since,
+    even while it is read.
+
     Args:
         filepath: The file.
         dataset: Config of the ordinary Kedro dataset that reads and writes it.
@@ -179,14 +182,18 @@ class WholeFileDataset(AbstractDataset[Any, Any]):
     def __init__(self, filepath: str, dataset: dict[str, Any]) -> None:
         self._path = Path(filepath)
         self._config = dataset
+        self._saved: Any = None
 
     def load(self) -> Any:
-        """Read the file."""
+        """What was saved here, else what the file holds."""
+        if self._saved is not None:
+            return self._saved
         return _dataset(self._config, self._path).load()
 
     def save(self, data: Any) -> None:
         """Write the file."""
         _save_whole(self._config, self._path, data)
+        self._saved = data
 
     def _exists(self) -> bool:
         return self._path.exists()
