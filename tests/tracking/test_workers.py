@@ -186,6 +186,19 @@ def test_a_spent_budget_begins_nothing(store: CampaignStore) -> None:
     assert len(store.client.search_runs([store.experiment])) == 1
 
 
+def test_a_worker_that_was_suspended_looks_before_it_logs(store: CampaignStore) -> None:
+    """Its first point may be due before its heartbeat has noticed that it has lost the trial."""
+    store.settings = store.settings.model_copy(update={"heartbeat_timeout": 1.0})
+    trial = store.open(DRAFT)
+    assert store._lease is not None
+    store._lease._heartbeat.stop()  # as if suspended from here on
+    hand_over(store)
+    time.sleep(0.5)
+    with pytest.raises(LostLease):
+        store.log_metrics({"train.loss": 9.0}, step=3)
+    assert store.client.get_run(trial.run_id).data.metrics == {}
+
+
 def test_a_lost_lease_writes_nothing_over(store: CampaignStore) -> None:
     trial = store.open(DRAFT)
     successor = hand_over(store)

@@ -40,6 +40,9 @@ _WATCHED = 0.4
 """Of that time a silent holder is watched: four of its beats, and longer than MLflow waits between
 two tries of a server that was away (128 s)."""
 
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Goes on while the machine sleeps."""
+
 AT_WORK: set[tuple[str, int]] = set()
 """Leases that this process holds: run and epoch."""
 
@@ -63,6 +66,8 @@ class Lease:
         self.run_id = run_id
         self.epoch = epoch
         self._lost = False
+        self._timeout = timeout
+        self._looked = time.clock_gettime(_CLOCK)
         AT_WORK.add((run_id, epoch))
         self._heartbeat = Heartbeat(self._beat, timeout / _BEATS)
 
@@ -72,18 +77,26 @@ class Lease:
         Raises:
             LostLease: If it does not.
         """
+        looked = time.clock_gettime(_CLOCK)
         run = self._client.get_run(self.run_id)
         if epoch_of(run) != self.epoch or run.info.lifecycle_stage != "active":
             self._lost = True
-        self.check_here()
+        self._looked = looked
+        self._refuse_if_lost()
         return run
 
     def check_here(self) -> None:
-        """The same by what the last look at the server told.
+        """The same by what the last look at the server told; it is taken anew where it is old.
 
         Raises:
             LostLease: If it does not hold.
         """
+        # Longer ago than a holder is watched: this process was suspended, and may have lost it.
+        if time.clock_gettime(_CLOCK) - self._looked > self._timeout * _WATCHED:
+            self.check()
+        self._refuse_if_lost()
+
+    def _refuse_if_lost(self) -> None:
         if self._lost:
             raise LostLease(
                 f"run {self.run_id}: this worker was silent for longer than "
