@@ -16,7 +16,7 @@ from admire_pipeline.tracking import history
 from tests.chaos import Chaos
 from tests.conftest import Project
 from tests.histories import is_held_by, runs_of
-from tests.test_by_force import NANO, Workers, check_history
+from tests.test_by_force import Workers, check_history, one_more
 from tests.test_crash import mlflow_client
 
 FOLDER = Path(__file__).parent / "false_clock"
@@ -114,10 +114,8 @@ def test_clock_of_a_worker_jumps_an_hour(project: Project, chaos: Chaos, tmp_pat
     fault.duplicated += sum(map(was_taken, runs))
     assert fault.duplicated == 0, "no trial is taken from a worker that lives"
 
-    spent = sum(float(run.data.params.get("expected_cost", 0)) for run in runs)
-    last = Workers(project, spent + NANO)
-    last.join(last.start())
-    runs = check_history(client, workers.printed + last.printed, 2, fault)
+    printed = workers.printed + one_more(project, client)
+    runs = check_history(client, printed, 2, fault)
     assert not re.search("silent|taken it over", "".join(workers.printed))
     for number, run in enumerate(runs, 1):
         assert run.info.run_name.startswith(f"trial-{number:03d}-")
