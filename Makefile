@@ -40,7 +40,7 @@ airflow-test: $(STAMP) $(AIRFLOW)/.installed ## the DAGs on a real Airflow, whic
 	ADMIRE_AIRFLOW=$(AIRFLOW)/bin/airflow $(BIN)/pytest -n auto --dist worksteal tests/test_dags.py
 
 # One process: its summary is the table.
-chaos: $(STAMP) ## faults by force, in full (an hour or two); prints the table of docs/reliability.md
+chaos: $(STAMP) ## faults by force, in full (about an hour); prints the table of docs/reliability.md
 	$(BIN)/pytest -m chaos --full
 
 throughput: $(STAMP) ## training speed against a bare PyTorch loop
