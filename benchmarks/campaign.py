@@ -53,11 +53,11 @@ def main() -> None:
     trials = history(params)
     while len(trials) < arguments.steps:
         with InterruptibleSession.create(PROJECT, runtime_params=params) as session:
-            session.run(pipeline_names=["admire_step"])
+            session.run(pipeline_names=["admire_step"])  # type: ignore[call-arg]
         trials = history(params)
     best = recommendation(params)
     with KedroSession.create(PROJECT, runtime_params=params) as session:
-        catalog = session.load_context().catalog
+        catalog = session.load_context().catalog  # type: ignore[attr-defined]
         corpus = catalog.load("corpus")
         config = Configuration.model_construct(
             **{
@@ -98,14 +98,14 @@ def objective_weights(corpus: Corpus, config: Configuration) -> dict[str, float]
 def history(params: dict[str, Any]) -> list[Trial]:
     """Observed trials of the campaign."""
     with KedroSession.create(PROJECT, runtime_params=params) as session:
-        trials: list[Trial] = session.load_context().catalog.load("trials")
+        trials: list[Trial] = session.load_context().catalog.load("trials")  # type: ignore[attr-defined]
     return [trial for trial in trials if trial.status is TrialStatus.OBSERVED]
 
 
 def recommendation(params: dict[str, Any]) -> dict[str, Any]:
     """What the campaign's last trial recommended."""
     with KedroSession.create(PROJECT, runtime_params=params) as session:
-        catalog = session.load_context().catalog
+        catalog = session.load_context().catalog  # type: ignore[attr-defined]
         trials = catalog.load("trials")
         folder = catalog.get("trials").store.folder(trials[-1])
     best: dict[str, Any] = json.loads((folder / "step_report.json").read_text())["recommendation"]

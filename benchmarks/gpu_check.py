@@ -53,7 +53,7 @@ def main() -> None:
     bootstrap_project(PROJECT)
     while len(observed()) < arguments.trials:
         with InterruptibleSession.create(PROJECT, env="gpu", runtime_params=UNBOUNDED) as session:
-            session.run(pipeline_names=["admire_step"])
+            session.run(pipeline_names=["admire_step"])  # type: ignore[call-arg]
     logging.getLogger("admire_pipeline").setLevel(logging.WARNING)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n")  # noqa: T201
     print(f"{'trial':<18}{'fidelity':<10}{'cost':>6}{'score':>9}")  # noqa: T201
@@ -62,7 +62,7 @@ def main() -> None:
             f"{trial.name:<18}{trial.fidelity:<10}{trial.cost:>6.2f}{trial.score:>9.4f}"
         )
     with KedroSession.create(PROJECT, env="gpu", runtime_params=UNBOUNDED) as session:
-        catalog = session.load_context().catalog
+        catalog = session.load_context().catalog  # type: ignore[attr-defined]
         corpus = catalog.load("corpus")
         ladder: Ladder = catalog.load("params:fidelities")
     target = list(ladder.root.values())[-1]
@@ -81,7 +81,7 @@ def main() -> None:
 def observed() -> list[Trial]:
     """The campaign's finished trials."""
     with KedroSession.create(PROJECT, env="gpu", runtime_params=UNBOUNDED) as session:
-        trials: list[Trial] = session.load_context().catalog.load("trials")
+        trials: list[Trial] = session.load_context().catalog.load("trials")  # type: ignore[attr-defined]
     return [trial for trial in trials if trial.status is TrialStatus.OBSERVED]
 
 

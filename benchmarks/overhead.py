@@ -8,8 +8,9 @@ campaign with copies of that trial: the rows that MLflow has of it, with another
 mixture, model size and metrics each, written into MLflow's database at once, without their
 artifacts. Then it runs `kedro run --pipelines=admire_step` several times. Printed are of the first
 command, when nobody has read the history yet, as never happens to a campaign that grew step by
-step; of one on a new machine, which has read nothing itself; of the middle one of the others; and
-of one that proposes at random, whose memory is that of the history alone, without a surrogate:
+step; of the middle one of several on a new machine, which has read nothing itself; of the middle
+one of several on a machine that has (`--again`); and of one that proposes at random: without a
+surrogate, whose memory varies, what grows is the history's:
 
 - seconds: of the whole command, imports and all; of its mixing, training and evaluation; and the
   overhead, which is the difference;
@@ -30,7 +31,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,8 +111,10 @@ class Campaign:
         """The run of each trial's number."""
         return self._ledger.read()
 
-    def step(self, policy: str = "admire") -> Cost:
-        """Run one step, and measure it."""
+    def step(self, *, policy: str = "admire", new: bool = False) -> Cost:
+        """Run one step, on a machine that is new to the campaign or not, and measure it."""
+        if new:
+            shutil.rmtree(self._folder / HISTORY_FOLDER)
         command = ["kedro", "run", "--pipelines=admire_step", "--env", ENV]
         params = f"campaign.name={self._name},search.policy={policy}"
         before, began, memory = _processor_seconds(), time.perf_counter(), 0
@@ -204,7 +207,7 @@ class Campaign:
     def _catalog(self) -> Iterator[Any]:
         params = {"campaign": {"name": self._name}}
         with KedroSession.create(self._folder, env=ENV, runtime_params=params) as session:
-            yield session.load_context().catalog
+            yield session.load_context().catalog  # type: ignore[attr-defined]
 
 
 def read_rows(connection: sqlalchemy.Connection, run_id: str) -> dict[str, list[dict[str, Any]]]:
@@ -350,6 +353,12 @@ def describe(cost: Cost, empty: Cost) -> str:
     )
 
 
+def middle(costs: Iterable[Cost]) -> Cost:
+    """The one with the median overhead: what is trained and proposed differs from step to step."""
+    ordered = sorted(costs, key=lambda cost: cost.overhead)
+    return ordered[len(ordered) // 2]
+
+
 def measure(folder: Path, tracking_uri: str | None, database: str, arguments: Any) -> None:
     """Measure each length of the history and print."""
     make_project(folder, tracking_uri)
@@ -365,12 +374,13 @@ def measure(folder: Path, tracking_uri: str | None, database: str, arguments: An
         if trials:
             campaign.fill(database, like, trials)
         filled = time.perf_counter() - began
-        first = campaign.step()
-        shutil.rmtree(folder / HISTORY_FOLDER)
-        new = campaign.step()
-        others = sorted((campaign.step() for _ in range(arguments.again)), key=lambda c: c.overhead)
-        costs = [first, new, others[len(others) // 2], campaign.step("random")]
-        if (numbers := max(campaign.runs())) != trials + 3 + arguments.again:
+        costs = [
+            campaign.step(),
+            middle(campaign.step(new=True) for _ in range(arguments.again)),
+            middle(campaign.step() for _ in range(arguments.again)),
+            campaign.step(policy="random"),
+        ]
+        if (numbers := max(campaign.runs())) != trials + 2 + 2 * arguments.again:
             sys.exit(f"the campaign has {numbers} trials: not all were seen")
         empty = empty or costs
         print(f"{trials} trials (written in {filled:.0f} s)")  # noqa: T201
@@ -382,11 +392,15 @@ def main() -> None:
     """Read the options, make the project where it is wanted and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", default="0,100,1000,5000", help="lengths of the history")
-    parser.add_argument("--again", type=int, default=3, help="commands after those two")
+    parser.add_argument(
+        "--again", type=int, default=3, help="commands on a machine of each kind, an odd number"
+    )
     parser.add_argument("--folder", type=Path, help="new folder that keeps the project")
     parser.add_argument("--tracking-uri", help="of an MLflow server; else SQLite in the project")
     parser.add_argument("--database", help="URI of that server's database, which is filled")
     arguments = parser.parse_args()
+    if arguments.again < 1 or arguments.again % 2 == 0:
+        parser.error("--again: allowed: an odd number, of which the middle one counts")
     if arguments.tracking_uri and not arguments.database:
         parser.error("--tracking-uri needs --database: the history is written into it")
     with tempfile.TemporaryDirectory() as aside:

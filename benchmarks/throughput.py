@@ -45,7 +45,7 @@ def main() -> None:
     logging.getLogger("admire_pipeline").setLevel(logging.WARNING)
     bootstrap_project(PROJECT)
     with KedroSession.create(PROJECT, env=arguments.env) as session:
-        catalog = session.load_context().catalog
+        catalog = session.load_context().catalog  # type: ignore[attr-defined]
         corpus = catalog.load("corpus")
         fidelities: Ladder = catalog.load("params:fidelities")
     compare(fidelities.root, corpus, arguments.steps, arguments.rounds)

@@ -177,8 +177,11 @@ def kill_commands() -> None:
     for child in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):
             if "kedro" in child.cmdline():
-                for process in (*child.children(recursive=True), child):
-                    process.kill()
+                family = child.children(recursive=True)
+                child.kill()
+                for process in family:
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
 
 
 @pytest.fixture

@@ -62,15 +62,14 @@ def tally(
         campaign: Its name.
         failed: Runs that were to end FAILED.
         runs: Its runs, where they were fetched before.
-        in_flight: How many workers may have been suspended while they sent a step of their curves,
-            which MLflow then takes late: nothing can call that one request back.
+        in_flight: How many workers of a run may have been suspended while they sent a step of its
+            curves, which MLflow then takes late: nothing can call that one request back.
 
     Returns:
         Its runs in the order of their proposals.
     """
     runs = runs_of(client, campaign) if runs is None else runs
     ledger = ledger_of(client, campaign)
-    twice: set[tuple[str, int]] = set()
     for run in runs:
         fails = run.info.run_id in failed
         fault.lost += run.info.status != ("FAILED" if fails else "FINISHED")
@@ -82,12 +81,13 @@ def tally(
         # Who takes a trial up after its score logs the same one: nothing is measured again.
         points = client.get_metric_history(run.info.run_id, "score")
         fault.duplicated += max(0, len({point.value for point in points}) - 1)
+        twice: set[int] = set()
         for name in run.data.metrics:
             if name.startswith(CURVES):
                 points = client.get_metric_history(run.info.run_id, name)
                 seen = Counter(point.step for point in points)
-                twice |= {(run.info.run_id, step) for step, count in seen.items() if count > 1}
-    fault.duplicated += max(0, len(twice) - in_flight)
+                twice |= {step for step, count in seen.items() if count > 1}
+        fault.duplicated += max(0, len(twice) - in_flight)
     fault.lost += len(set(ledger.values()) - {run.info.run_id for run in runs})
     fault.duplicated += len(runs) - len(set(ledger.values()))
     fault.duplicated += sum(count - 1 for count in Counter(map(tried, runs)).values())

@@ -193,6 +193,7 @@ def test_many_workers_on_postgres_some_killed(
                 time.sleep(0.2)
         for worker in [*steady, *victims]:
             workers.join(worker)
-        workers.join(workers.start())  # for a trial that the last kill has left
-        made = len(check_history(client, workers.printed, fault.tries, fault))
-    assert fault.tries > 0 and trials <= made <= trials + 1
+        # It also finishes a trial that the last kill has left.
+        printed = workers.printed + one_more(project, client, MLFLOW_TRACKING_URI=server.uri)
+        made = len(check_history(client, printed, fault.tries, fault))
+    assert fault.tries > 0 and trials < made <= trials + 2

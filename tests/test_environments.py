@@ -27,7 +27,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 def test_a_shipped_environment_is_valid(env: str, target: str) -> None:
     bootstrap_project(PROJECT)
     with KedroSession.create(PROJECT, env=env) as session:
-        catalog = session.load_context().catalog
+        catalog = session.load_context().catalog  # type: ignore[attr-defined]
         ladder, evaluation = (
             catalog.load(f"params:{name}") for name in ("fidelities", "evaluation")
         )
@@ -165,5 +165,5 @@ def test_a_checkpoint_that_is_away_is_one_line(
         ) as caught,
         KedroSession.create(PROJECT, env="tulu") as session,
     ):
-        session.load_context()
+        session.load_context()  # type: ignore[attr-defined]
     assert "\n" not in str(caught.value)

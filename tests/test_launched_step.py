@@ -35,7 +35,7 @@ def train_without_a_break(project: Project, trial: Path, into: Path) -> Path:
     from kedro.framework.session import KedroSession
 
     with KedroSession.create(project.folder, env="test") as session:
-        catalog = session.load_context().catalog
+        catalog = session.load_context().catalog  # type: ignore[attr-defined]
         corpus = catalog.load("corpus")
         ladder, evaluation = (
             catalog.load(f"params:{name}") for name in ("fidelities", "evaluation")

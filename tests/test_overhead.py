@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -14,11 +17,21 @@ from tests.conftest import ROOT
 @pytest.mark.slow
 def test_a_history_that_was_made_up_is_read_as_one_that_was_not() -> None:
     command = [sys.executable, "benchmarks/overhead.py", "--trials", "0,3", "--again", "1"]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    lines = done.stdout.splitlines()
+    try:
+        output, _ = process.communicate(timeout=600)
+    finally:
+        with suppress(ProcessLookupError):  # it has ended, and all that it has started
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, output
+    lines = output.splitlines()
     assert [line.split()[:2] for line in lines if not line.startswith(" ")] == [
         ["0", "trials"],
         ["3", "trials"],

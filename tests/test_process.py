@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from admire_pipeline.process import is_gone, name_process
+from tests.conftest import Project, kill_commands
 
 NAME = "from admire_pipeline.process import name_process; print(name_process(), flush=True)"
 
@@ -62,3 +63,11 @@ def test_one_that_was_killed_is_gone_though_nobody_waits_for_it() -> None:
     assert is_gone(name) is True
     process.wait()
     assert is_gone(name) is True
+
+
+def test_no_command_outlives_the_test_that_has_started_it(project: Project) -> None:
+    """Of this suite: one that fails would leave its workers at work beside all later tests."""
+    command = project.start("admire", "ui", "--port", "0")
+    assert command.poll() is None
+    kill_commands()
+    assert command.wait(20) == -signal.SIGKILL

@@ -23,6 +23,14 @@ def test_a_worker_loads_what_it_has_saved_whatever_others_have_since(tmp_path: P
     assert list(ours.load()["trial"]) == [1]
 
 
+def test_what_was_saved_may_be_empty(tmp_path: Path) -> None:
+    """As the recommendation, while nothing is known."""
+    path = tmp_path / "recommendation.json"
+    (ours := WholeFileDataset(str(path), {"type": "json.JSONDataset"})).save({})
+    path.write_text("another's")
+    assert ours.load() == {}
+
+
 def test_another_process_loads_the_file(tmp_path: Path) -> None:
     path = tmp_path / "trials.parquet"
     assert not table(path).exists()

@@ -7,6 +7,7 @@ workers one gets it, and who held an earlier one can see that it has lost it (do
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -67,7 +68,7 @@ class Lease:
         self.epoch = epoch
         self._lost = False
         self._timeout = timeout
-        self._looked = time.clock_gettime(_CLOCK)
+        self._beaten = -math.inf
         AT_WORK.add((run_id, epoch))
         self._heartbeat = Heartbeat(self._beat, timeout / _BEATS)
 
@@ -77,23 +78,21 @@ class Lease:
         Raises:
             LostLease: If it does not.
         """
-        looked = time.clock_gettime(_CLOCK)
         run = self._client.get_run(self.run_id)
         if epoch_of(run) != self.epoch or run.info.lifecycle_stage != "active":
             self._lost = True
-        self._looked = looked
         self._refuse_if_lost()
         return run
 
     def check_here(self) -> None:
-        """The same by what the last look at the server told; it is taken anew where it is old.
+        """The same by what the last sign of life told; it is given anew where it is old.
 
         Raises:
             LostLease: If it does not hold.
         """
         # Longer ago than a holder is watched: this process was suspended, and may have lost it.
-        if time.clock_gettime(_CLOCK) - self._looked > self._timeout * _WATCHED:
-            self.check()
+        if time.clock_gettime(_CLOCK) - self._beaten > self._timeout * _WATCHED:
+            self._beat()
         self._refuse_if_lost()
 
     def _refuse_if_lost(self) -> None:
@@ -124,8 +123,10 @@ class Lease:
         AT_WORK.discard((self.run_id, self.epoch))
 
     def _beat(self) -> None:
+        began = time.clock_gettime(_CLOCK)
         self.check()
         self._client.set_tag(self.run_id, *_sign_of_life(self.epoch))
+        self._beaten = began
 
 
 def first_tags() -> dict[str, str]:
