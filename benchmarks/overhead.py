@@ -56,7 +56,7 @@ from mlflow.store.tracking.dbmodels.models import (
 
 from admire_pipeline.mixture import MixtureSpace
 from admire_pipeline.pipelines.recipes import hash_recipes
-from admire_pipeline.tracking import TrialDraft, history
+from admire_pipeline.tracking import TrialDraft, run_format
 from admire_pipeline.tracking.ledger import LEDGER, Ledger
 from admire_pipeline.tracking.store import HISTORY_FOLDER
 
@@ -148,7 +148,7 @@ class Campaign:
         ledger, rng = self._tags()[LEDGER], np.random.default_rng(trials)
         simplex = MixtureSpace(tuple(DOMAINS))
         drafts = self._drafts()
-        loss = f"{history.EVAL}bits_per_byte."
+        loss = f"{run_format.EVAL}bits_per_byte."
         reached = np.array([like.data.metrics[loss + domain] for domain in DOMAINS])
         engine = sqlalchemy.create_engine(database)
         with engine.begin() as connection:
@@ -240,19 +240,19 @@ def copy_trial(
     metrics = {f"bits_per_byte.{domain}": loss for domain, loss in losses.items()}
     changed: dict[str, dict[str, Any]] = {
         "params": {
-            history.PROPOSAL: history.write_proposal(draft),
+            run_format.PROPOSAL: run_format.write_proposal(draft),
             "fidelity": draft.fidelity,
             "expected_cost": repr(draft.cost),
             **{f"mixture.{domain}": repr(weight) for domain, weight in draft.mixture.items()},
         },
         "tags": {
-            history.NUMBER: str(number),
-            "mlflow.runName": f"{history.draft_name(number)}-{draft.fidelity}",
+            run_format.NUMBER: str(number),
+            "mlflow.runName": f"{run_format.draft_name(number)}-{draft.fidelity}",
         },
         "latest_metrics": {
             "cost": draft.cost,
             "score": -sum(metrics[name] for name in WEIGHED) / len(WEIGHED),
-            **{f"{history.EVAL}{name}": value for name, value in metrics.items()},
+            **{f"{run_format.EVAL}{name}": value for name, value in metrics.items()},
         },
     }
     changed["metrics"] = changed["latest_metrics"]

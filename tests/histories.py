@@ -8,9 +8,9 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from admire_pipeline.tracking.history import NUMBER
 from admire_pipeline.tracking.lease import OWNER
 from admire_pipeline.tracking.ledger import LEDGER
+from admire_pipeline.tracking.run_format import NUMBER
 from tests.chaos import Fault
 
 CURVES = ("train.", "validation.")

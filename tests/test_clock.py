@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from admire_pipeline.tracking import history
+from admire_pipeline.tracking import run_format
 from tests.chaos import Chaos
 from tests.conftest import Project
 from tests.histories import is_held_by, runs_of
@@ -91,7 +91,7 @@ def test_clock_of_a_worker_jumps_an_hour(project: Project, chaos: Chaos, tmp_pat
             return False
         folder = project.folder / "data/06_models/trials" / run.info.run_id
         trains = any(folder.glob("checkpoints/checkpoint-*/complete"))
-        return history.is_draft(run) if proposing else trains
+        return run_format.is_draft(run) if proposing else trains
 
     def at_work(proposing: bool) -> Any:
         for worker in (victim, beside):

@@ -18,13 +18,13 @@ from tests.tracking.test_store import DRAFT, again
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.names import is_printable, is_run_id
-from admire_pipeline.tracking import history, lease
+from admire_pipeline.tracking import lease, run_format
 from admire_pipeline.tracking.ledger import LEDGER
 from admire_pipeline.tracking.store import CampaignStore
 from admire_pipeline.tracking.trial import Trial
 
 RUN_ID = "0123456789abcdef" * 2
-PROPOSAL = {**json.loads(history.write_proposal(DRAFT)), "mixture": {"a": 0.25, "b b": 0.75}}
+PROPOSAL = {**json.loads(run_format.write_proposal(DRAFT)), "mixture": {"a": 0.25, "b b": 0.75}}
 
 
 def make_run(
@@ -38,8 +38,8 @@ def make_run(
     info = RunInfo(run_id, "1", "user", "FINISHED", 0, 1, "active", run_name="x")
     data = RunData(
         [Metric(key, value, 0, 0) for key, value in (metrics or {"score": -1.0}).items()],
-        [Param(k, v) for k, v in {history.PROPOSAL: proposal, **(params or {})}.items()],
-        [RunTag(k, v) for k, v in {history.NUMBER: "7", **(tags or {})}.items()],
+        [Param(k, v) for k, v in {run_format.PROPOSAL: proposal, **(params or {})}.items()],
+        [RunTag(k, v) for k, v in {run_format.NUMBER: "7", **(tags or {})}.items()],
     )
     return Run(info, data)
 
@@ -47,7 +47,7 @@ def make_run(
 def read(run: Run) -> Trial | None:
     """The trial, safe to use; None where it is refused in one line that names the run."""
     try:
-        trial = history.read_trial(run)
+        trial = run_format.read_trial(run)
     except UserError as error:
         line = str(error)
         assert is_printable(line) and len(line) < 500
@@ -106,7 +106,7 @@ def test_a_proposal_that_is_no_json(text: str) -> None:
 @given(run_id=names, number=names, revision=names)
 def test_any_text_of_a_run(run_id: str, number: str, revision: str) -> None:
     read(make_run(run_id=run_id))
-    read(make_run(tags={history.NUMBER: number}))
+    read(make_run(tags={run_format.NUMBER: number}))
     trial = read(make_run(params={"model.revision": revision}))
     assert trial is None or re.fullmatch("[0-9a-f]+|config", revision)
 
@@ -132,7 +132,7 @@ def test_any_number_of_a_run(name: str, value: float) -> None:
 )
 def test_numbers_that_would_mislead_a_search(metrics: dict[str, float], message: str) -> None:
     with pytest.raises(UserError, match=f"its run '{RUN_ID}' is no trial .*{message}"):
-        history.read_trial(make_run(metrics=metrics))
+        run_format.read_trial(make_run(metrics=metrics))
 
 
 def test_an_error_that_is_not_known_misleads_nobody() -> None:
@@ -167,7 +167,7 @@ def test_a_draft_of_no_number(store: CampaignStore) -> None:
     store.take_turn()
     store.give_up_turn()
     (draft,) = store.client.search_runs([store.experiment])
-    store.client.set_tag(draft.info.run_id, history.NUMBER, "1; x")
+    store.client.set_tag(draft.info.run_id, run_format.NUMBER, "1; x")
     with pytest.raises(UserError, match=rf"{draft.info.run_id} has the tag .*'1; x'; allowed: "):
         again(store).take_turn()
 

@@ -18,8 +18,8 @@ from admire_pipeline.credentials import masked
 from admire_pipeline.errors import UserError
 from admire_pipeline.tracking import CampaignSettings, TrialDraft, TrialStatus
 from admire_pipeline.tracking.catalog import OpenTrialDataset
-from admire_pipeline.tracking.history import TAG_LIMIT, lineage_tag
 from admire_pipeline.tracking.ledger import EXPERIMENT
+from admire_pipeline.tracking.run_format import TAG_LIMIT, lineage_tag
 from admire_pipeline.tracking.store import CampaignStore
 from admire_pipeline.tracking.trial import Observation
 

@@ -18,7 +18,7 @@ from tests.tracking.test_store import DRAFT, again
 
 from admire_pipeline.errors import CampaignOver, UserError
 from admire_pipeline.hooks import CampaignHooks
-from admire_pipeline.tracking import CampaignSettings, TrialStatus, history, lease
+from admire_pipeline.tracking import CampaignSettings, TrialStatus, lease, run_format
 from admire_pipeline.tracking.lease import LostLease, epoch_of
 from admire_pipeline.tracking.store import CampaignStore
 from admire_pipeline.tracking.trial import Observation
@@ -421,8 +421,8 @@ def test_a_file_that_a_successor_has_removed_is_told_as_the_lost_lease(
 def test_a_proposal_of_one_who_had_the_turn_before(store: CampaignStore) -> None:
     store.take_turn()
     (run,) = store.client.search_runs([store.experiment])
-    theirs = history.write_proposal(replace(DRAFT, fidelity="small"))
-    assert write_once(store.client, run.info.run_id, history.PROPOSAL, theirs)
+    theirs = run_format.write_proposal(replace(DRAFT, fidelity="small"))
+    assert write_once(store.client, run.info.run_id, run_format.PROPOSAL, theirs)
     with pytest.raises(UserError, match="who had this turn before was slow"):
         store.open(DRAFT)
     trial = again(store).claim()

@@ -1,175 +1,144 @@
-"""A trial as an MLflow run: what is written where, and how it is read back."""
+"""The campaign's history, read so that each ended trial is fetched once."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from admire_pipeline.errors import UserError
-from admire_pipeline.names import printable
-from admire_pipeline.tracking.lease import outcome
-from admire_pipeline.tracking.trial import Trial, TrialDraft, TrialStatus, derive_seed
+from admire_pipeline.tracking import run_format
+from admire_pipeline.tracking.cache import Cache
+from admire_pipeline.tracking.ledger import Ledger
+from admire_pipeline.tracking.trial import Trial
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Run
 
-PROPOSAL = "admire.proposal"
-"""Parameter: once it stands, no other worker can write another."""
-PARAM_LIMIT = 6000
-"""Characters that MLflow keeps of a parameter."""
-NUMBER = "admire.number"
-"""Tag: the number that the run has in the ledger, or was to have."""
-RESUMABLE = "admire.resumable"
-REASON = "admire.reason"
-EVAL = "eval."
-EVAL_ERROR = "eval_standard_error."
-TAG_LIMIT = 8000
-"""Characters that MLflow keeps of a tag."""
-PROVENANCE = ("model.", "data.")
-"""How the parameters begin that say what a trial is made from."""
-SECONDS = ("training_seconds", "evaluation_seconds")
-"""Metrics that make up the time of a trial."""
+logger = logging.getLogger(__name__)
+
+PAGE = 1000
+"""Runs that MLflow gives at once."""
+CHUNK = 200
+"""Runs that are asked for at once by their ids."""
+SHARE = 100
+"""Trials that a machine reads for itself, and after which it shares what it has read."""
 
 
-def write_proposal(draft: TrialDraft) -> str:
-    """The proposal as one parameter, so that it stands whole or not at all."""
-    return json.dumps(
-        {
-            "mixture": dict(draft.mixture),
-            "fidelity": draft.fidelity,
-            "cost": draft.cost,
-            "policy": draft.policy,
-            "phase": draft.phase,
-            "campaign_seed": draft.campaign_seed,
-            "recipe": draft.recipe,
-        },
-        separators=(",", ":"),
-    )
+@dataclass(frozen=True)
+class Snapshot:
+    """The campaign at one moment.
 
-
-def lineage_tag(based_on: tuple[str, ...]) -> str:
-    """Run ids the proposal was based on, the latest first, as many as a tag holds."""
-    latest = ""
-    for run_id in reversed(based_on):
-        longer = f"{latest},{run_id}" if latest else run_id
-        if len(longer) > TAG_LIMIT:
-            break
-        latest = longer
-    return latest
-
-
-def draft_name(number: int) -> str:
-    """Name of a run whose trial is not proposed yet."""
-    return f"trial-{number:03d}"
-
-
-def number_of(run: Run) -> int:
-    """The number that the run has in the ledger, or was to have.
-
-    Raises:
-        UserError: If somebody has written another thing there.
+    Attributes:
+        ended: Trials that do not change any more, by their number.
+        open: Runs that have not ended, drafts of trials among them.
+        numbers: The run of each number in the ledger, in order; some may have been deleted.
     """
-    number = run.data.tags[NUMBER]
-    if not re.fullmatch("[0-9]{1,9}", number):
-        raise UserError(
-            f"campaign.name: its run {run.info.run_id} has the tag {NUMBER}={number[:64]!r}; "
-            "allowed: the trial's number in the ledger, or delete the run in MLflow"
-        )
-    return int(number)
+
+    ended: dict[int, Trial]
+    open: list[Run]
+    numbers: dict[int, str]
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Every trial of the campaign, in the order of the proposals."""
+        number = {run_id: n for n, run_id in self.numbers.items()}
+        trials = self.ended | {
+            number[run.info.run_id]: run_format.read_trial(run)
+            for run in self.open
+            if run.info.run_id in number and run_format.is_proposed(run)
+        }
+        return [trials[n] for n in sorted(trials)]
+
+    @property
+    def drafts(self) -> list[Run]:
+        """Runs that were made for a trial and hold no proposal."""
+        return [run for run in self.open if run_format.is_draft(run)]
 
 
-def read_trial(run: Run) -> Trial:
-    """The trial that a run holds.
+class History:
+    """Reads the history of a campaign.
 
-    Raises:
-        UserError: If somebody has written there what no worker writes.
+    Args:
+        client: Of the tracking server.
+        experiment: Of the campaign.
+        ledger: Of the campaign.
+        cache: Of ended trials.
     """
-    try:
-        return _read_trial(run)
-    except UserError:
-        raise
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(
-            f"campaign.name: its run {printable(str(run.info.run_id))[:64]!r} is no trial that can "
-            f"be read ({_explain(error)}); allowed: as a worker has written it, or delete the run "
-            "in MLflow"
-        ) from error
 
+    def __init__(self, client: MlflowClient, experiment: str, ledger: Ledger, cache: Cache) -> None:
+        self._client = client
+        self._experiment = experiment
+        self._ledger = ledger
+        self._cache = cache
+        self._known = cache.load()
+        self._shared = len(self._known) // SHARE * SHARE
 
-def _read_trial(run: Run) -> Trial:
-    proposal = json.loads(run.data.params[PROPOSAL])
-    metrics = run.data.metrics
-    status = _status(run)
-    observed = status is TrialStatus.OBSERVED
-    return Trial(
-        run_id=run.info.run_id,
-        name=f"{draft_name(number_of(run))}-{proposal['fidelity']}",
-        mixture=proposal["mixture"],
-        fidelity=proposal["fidelity"],
-        cost=metrics.get("cost", proposal["cost"]),
-        seed=derive_seed(proposal["campaign_seed"], run.info.run_id),
-        policy=proposal["policy"],
-        phase=proposal["phase"],
-        recipe=proposal["recipe"],
-        status=status,
-        score=metrics["score"] if observed else None,
-        score_standard_error=metrics.get("score_standard_error") if observed else None,
-        metrics=_named(metrics, EVAL),
-        metric_errors=_named(metrics, EVAL_ERROR),
-        device_seconds=_device_seconds(metrics) if observed else None,
-        provenance={k: v for k, v in run.data.params.items() if k.startswith(PROVENANCE)},
-    )
+    def read(self) -> Snapshot:
+        """The history as it is now."""
+        known = self._known
+        # In this order: whatever ends meanwhile was open, whatever is begun meanwhile has a number.
+        conditions = [f"attributes.status != '{status}'" for status in run_format.ENDED]
+        pending = self._search(" and ".join(conditions))
+        numbers = self._ledger.read()
+        deleted = {run.info.run_id for run in self._search(deleted=True)}
+        self._forget(deleted & known.keys())
+        seen = known.keys() | deleted | {run.info.run_id for run in pending}
+        missing = [run_id for run_id in numbers.values() if run_id not in seen]
+        opened: list[Run] = []
+        for runs in chain([pending], self._fetch(missing)):
+            over = [run for run in runs if run_format.is_over(run) and run_format.is_proposed(run)]
+            self._keep([run_format.read_trial(r) for r in over if r.info.run_id not in known])
+            # One that was ended, but whose status was not written, is open until somebody does.
+            opened += [
+                run for run in runs if run.info.status not in run_format.ENDED or run not in over
+            ]
+        # By whoever is the first to see so many, or by several who see them at once.
+        if len(known) >= self._shared + SHARE:
+            self._cache.share(known.values())
+            self._shared = len(known) // SHARE * SHARE
+        ended = {number: known[i] for number, i in numbers.items() if i in known}
+        return Snapshot(ended, opened, numbers)
 
+    def _fetch(self, missing: list[str]) -> Iterator[list[Run]]:
+        """The missing runs, some at a time, without those whose trials others have shared."""
+        if len(missing) >= SHARE:
+            logger.info("reading %d trials", len(missing))
+            shared = self._cache.fetch()
+            self._shared = max(self._shared, len(shared))
+            self._keep([shared[run_id] for run_id in missing if run_id in shared])
+            missing = [run_id for run_id in missing if run_id not in shared]
+        for start in range(0, len(missing), CHUNK):
+            names = ", ".join(f"'{run_id}'" for run_id in missing[start : start + CHUNK])
+            yield self._search(f"attributes.run_id IN ({names})")
 
-def _named(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
-    return {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
+    def _search(self, condition: str = "", *, deleted: bool = False) -> list[Run]:
+        from mlflow.entities import ViewType
 
+        view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment], condition, view, max_results=PAGE, page_token=token
+            )
+            runs += page
+            token = page.token
+            if not token:
+                return runs
 
-def _device_seconds(metrics: Mapping[str, float]) -> float | None:
-    """None where a part was not measured, as while the server was away."""
-    parts = [metrics.get(name, 0.0) for name in SECONDS]
-    return sum(parts) * metrics.get("devices", 1.0) if min(parts) > 0 else None
+    def _keep(self, new: list[Trial]) -> None:
+        if new:
+            self._known |= {trial.run_id: trial for trial in new}
+            self._cache.add(new)
 
-
-def _explain(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        fault = error.errors(include_url=False)[0]
-        where = ".".join(map(str, fault["loc"]))
-        text = f"{where}: {fault['msg'].removeprefix('Value error, ')}"
-    else:
-        text = f"{type(error).__name__}: {error}"
-    return printable(" ".join(text.split()))[:200]
-
-
-ENDED = ("FINISHED", "FAILED")
-"""Statuses of a run that nobody works on or takes up again."""
-
-
-def is_over(run: Run) -> bool:
-    """Whether its last holder has ended the run, so that it does not change any more."""
-    return outcome(run) in ENDED
-
-
-def is_proposed(run: Run) -> bool:
-    """Whether the run is a trial; else it is a draft of one, or a run of the user's own."""
-    return PROPOSAL in run.data.params and NUMBER in run.data.tags
-
-
-def is_draft(run: Run) -> bool:
-    """Whether a worker has made the run to propose a trial in it, and has not done so yet."""
-    return NUMBER in run.data.tags and not is_proposed(run)
-
-
-def is_scored(run: Run) -> bool:
-    """Whether the run's trial has been evaluated; its report may be missing yet."""
-    return "score" in run.data.metrics
-
-
-def _status(run: Run) -> TrialStatus:
-    if is_scored(run):
-        return TrialStatus.OBSERVED
-    return TrialStatus.FAILED if is_over(run) else TrialStatus.PENDING
+    def _forget(self, run_ids: set[str]) -> None:
+        """Leave out what was deleted; it is read again once it is restored."""
+        if run_ids:
+            for run_id in run_ids:
+                del self._known[run_id]
+            self._cache.replace(self._known.values())
+            if self._shared:  # nor may a new machine read of it
+                self._cache.share(self._known.values())

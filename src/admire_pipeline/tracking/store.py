@@ -16,14 +16,14 @@ from admire_pipeline.credentials import masked
 from admire_pipeline.disk import write_atomically
 from admire_pipeline.errors import UserError
 from admire_pipeline.names import is_run_id
-from admire_pipeline.tracking import history
+from admire_pipeline.tracking import run_format
 from admire_pipeline.tracking.artifacts import fetch_artifact
 from admire_pipeline.tracking.cache import Cache
+from admire_pipeline.tracking.history import History, Snapshot
 from admire_pipeline.tracking.lease import Lease, find_free, outcome, take_over
 from admire_pipeline.tracking.ledger import LEDGER, Ledger, begin_ledger
 from admire_pipeline.tracking.server import STORE_FOLDER, connect
 from admire_pipeline.tracking.settings import CampaignSettings
-from admire_pipeline.tracking.sync import History, Snapshot
 from admire_pipeline.tracking.trial import Observation, Trial, TrialDraft
 from admire_pipeline.tracking.turns import Turns
 from admire_pipeline.tracking.write_once import write_once
@@ -162,24 +162,24 @@ class CampaignStore:
             UserError: If the proposal does not fit into a parameter (some hundred domains).
             CampaignOver: If the budget is spent.
         """
-        proposal = history.write_proposal(draft)
-        if len(proposal) > history.PARAM_LIMIT:
+        proposal = run_format.write_proposal(draft)
+        if len(proposal) > run_format.PARAM_LIMIT:
             raise UserError(
                 f"corpus.domains: {len(draft.mixture)} domains make a proposal of {len(proposal)} "
-                f"characters; allowed: {history.PARAM_LIMIT}, use fewer domains or shorter names"
+                f"characters; allowed: {run_format.PARAM_LIMIT}, use fewer domains or shorter names"
             )
         self.take_turn()
         turn = cast(Lease, self._turn)
         turn.check()
         tags = {
-            "admire.based_on": history.lineage_tag(draft.based_on),
+            "admire.based_on": run_format.lineage_tag(draft.based_on),
             CONFIG_HASH: self._config_hash,
             "admire.policy": draft.policy,
             "admire.phase": draft.phase,
         }
         if draft.acquisition_value is not None:
             tags["admire.acquisition_value"] = repr(draft.acquisition_value)
-        if not write_once(self.client, turn.run_id, history.PROPOSAL, proposal, tags):
+        if not write_once(self.client, turn.run_id, run_format.PROPOSAL, proposal, tags):
             self.give_up_turn()  # raises where the turn was lost
             raise UserError(
                 f"campaign {self.settings.name!r}: who had this turn before was slow, but fast "
@@ -194,11 +194,11 @@ class CampaignStore:
         if self._open is not None or self._turn is not None:
             return self._open
         self._snapshot = None
-        trials = [run for run in self._known.open if history.is_proposed(run)]
+        trials = [run for run in self._known.open if run_format.is_proposed(run)]
         for run in trials:
-            if history.is_over(run):  # its holder was killed before its last word
+            if run_format.is_over(run):  # its holder was killed before its last word
                 self._terminate(run, outcome(run))
-        left = [run for run in trials if not history.is_over(run) and self._is_served(run)]
+        left = [run for run in trials if not run_format.is_over(run) and self._is_served(run)]
         timeout = self.settings.heartbeat_timeout
         for run in find_free(self.client, left, timeout):
             epoch = take_over(self.client, run)
@@ -207,7 +207,7 @@ class CampaignStore:
             now = self.client.get_run(run.info.run_id)
             # Not before: until it is in `_take`, nobody would end it where a request fails.
             lease = Lease(self.client, run.info.run_id, epoch, timeout)
-            if (ended := outcome(now, epoch - 1)) in history.ENDED:
+            if (ended := outcome(now, epoch - 1)) in run_format.ENDED:
                 lease.end()
                 lease.give_back(ended)  # by its holder, meanwhile
                 continue
@@ -321,13 +321,13 @@ class CampaignStore:
 
     def _fail(self, reason: str) -> None:
         trial, lease = cast(Trial, self._open), self._held()
-        if history.is_scored(self.client.get_run(trial.run_id)):
+        if run_format.is_scored(self.client.get_run(trial.run_id)):
             status = "FINISHED"
         else:
             status = "FAILED"
             lease.check()
             self.log_metrics({"cost": trial.cost}, step=lease.epoch)
-        self._end(status, {history.REASON: masked(reason)[: history.TAG_LIMIT]})
+        self._end(status, {run_format.REASON: masked(reason)[: run_format.TAG_LIMIT]})
 
     def release(self, *, interrupted: bool) -> None:
         """Leave the open trial for a later process to finish.
@@ -336,7 +336,7 @@ class CampaignStore:
             interrupted: Ends it KILLED and resumable; else SCHEDULED, waiting for its next stage.
         """
         if self._open is not None:
-            self._end("KILLED" if interrupted else "SCHEDULED", {history.RESUMABLE: "true"})
+            self._end("KILLED" if interrupted else "SCHEDULED", {run_format.RESUMABLE: "true"})
 
     def _end(self, status: str, tags: Mapping[str, str]) -> None:
         """End the open trial.
@@ -360,7 +360,7 @@ class CampaignStore:
         self.client.set_terminated(run.info.run_id, status, end)
 
     def _take(self, run: Run, lease: Lease, provenance: Mapping[str, str] | None = None) -> Trial:
-        trial = history.read_trial(run)
+        trial = run_format.read_trial(run)
         trial = replace(trial, provenance={**trial.provenance, **(provenance or {})})
         self._open, self._lease, self._snapshot = trial, lease, None
         if (run.info.run_name, run.info.status) != (trial.name, "RUNNING"):
@@ -383,7 +383,7 @@ class CampaignStore:
         return trial
 
     def _is_served(self, run: Run) -> bool:
-        return self._serves is None or history.read_trial(run).fidelity in self._serves
+        return self._serves is None or run_format.read_trial(run).fidelity in self._serves
 
     def _held(self) -> Lease:
         """The lease of the open trial; an interrupted one is taken over."""

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from admire_pipeline.errors import CampaignOver
-from admire_pipeline.tracking import history
+from admire_pipeline.tracking import run_format
+from admire_pipeline.tracking.history import History, Snapshot
 from admire_pipeline.tracking.lease import Lease, find_free, first_tags, take_over
 from admire_pipeline.tracking.ledger import Ledger
 from admire_pipeline.tracking.server import commit_tag, impatient
 from admire_pipeline.tracking.settings import CampaignSettings
-from admire_pipeline.tracking.sync import History, Snapshot
 from admire_pipeline.tracking.trial import spent
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Turns:
         """Runs in which a trial may be proposed yet."""
         drafts = []
         for run in known.drafts:
-            if known.numbers.get(history.number_of(run), run.info.run_id) == run.info.run_id:
+            if known.numbers.get(run_format.number_of(run), run.info.run_id) == run.info.run_id:
                 drafts.append(run)
             else:  # another run has its number: one of two that were as fast
                 self._client.delete_run(run.info.run_id)
@@ -119,18 +119,18 @@ class Turns:
 
     def _begin(self, known: Snapshot) -> Lease | None:
         number = max(known.numbers, default=0) + 1
-        tags = {history.NUMBER: str(number), "mlflow.source.name": "kedro", **first_tags()}
+        tags = {run_format.NUMBER: str(number), "mlflow.source.name": "kedro", **first_tags()}
         run = self._client.create_run(
             self._experiment,
             tags=tags | commit_tag(self._project),
-            run_name=history.draft_name(number),
+            run_name=run_format.draft_name(number),
         )
         return self._admit(run, 0)
 
     def _admit(self, run: Run, epoch: int) -> Lease | None:
         lease = Lease(self._client, run.info.run_id, epoch, self._settings.heartbeat_timeout)
         try:
-            if self._ledger.admit(history.number_of(run), run.info.run_id):
+            if self._ledger.admit(run_format.number_of(run), run.info.run_id):
                 self._client.update_run(run.info.run_id, status="RUNNING")
                 return lease
         except BaseException:

@@ -15,7 +15,7 @@ import pytest
 from tests.tracking.conftest import CONFIG
 from tests.tracking.test_store import DRAFT, again
 
-from admire_pipeline.tracking import sync
+from admire_pipeline.tracking import history
 from admire_pipeline.tracking.cache import SHARED
 from admire_pipeline.tracking.ledger import LEDGER
 from admire_pipeline.tracking.server import resolve_tracking_uri
@@ -77,8 +77,8 @@ def test_ended_trials_are_read_once(
     pages.clear()
     assert other.trials() == before
     assert pages == [0, 0], "none is open, none deleted"
-    monkeypatch.setattr(sync, "PAGE", 2)
-    monkeypatch.setattr(sync, "CHUNK", 2)
+    monkeypatch.setattr(history, "PAGE", 2)
+    monkeypatch.setattr(history, "CHUNK", 2)
     history_file(store).unlink()
     assert again(store).trials() == before, "whatever comes at once"
     other.client.delete_run(before[1].run_id)
@@ -121,7 +121,7 @@ def test_a_new_machine_reads_what_others_have_shared(
     pages: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sync, "SHARE", 2)
+    monkeypatch.setattr(history, "SHARE", 2)
     finish(store, 0.0, 1.0, 2.0, 3.0)
     _ = store.trials()
     finish(store, 4.0)
@@ -138,7 +138,7 @@ def test_a_new_machine_reads_what_others_have_shared(
 def test_what_is_removed_for_ever_is_not_shared_again(
     store: CampaignStore, new_machine: CampaignStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync, "SHARE", 4)
+    monkeypatch.setattr(history, "SHARE", 4)
     finish(store, 0.0, 1.0, 2.0, 3.0)
     store.client.delete_run(store.trials()[1].run_id)
     left = again(store).trials()
@@ -171,7 +171,7 @@ def test_nothing_of_it_is_kept_outside_the_project(
 ) -> None:
     (elsewhere := tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(elsewhere)
-    monkeypatch.setattr(sync, "SHARE", 2)
+    monkeypatch.setattr(history, "SHARE", 2)
     finish(store, 0.0, 1.0)
     _ = store.trials()
     assert shared_file(store).is_relative_to(store.project) and shared_file(store).exists()
@@ -181,7 +181,7 @@ def test_nothing_of_it_is_kept_outside_the_project(
 def test_a_new_machine_leaves_out_what_was_deleted(
     store: CampaignStore, new_machine: CampaignStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync, "SHARE", 2)
+    monkeypatch.setattr(history, "SHARE", 2)
     finish(store, 0.0, 1.0, 2.0, 3.0)
     store.client.delete_run(store.trials()[1].run_id)
     assert [trial.score for trial in new_machine.trials()] == [0.0, 2.0, 3.0]
@@ -216,7 +216,7 @@ def test_what_is_shared_is_never_needed(
     caplog: pytest.LogCaptureFixture,
     fault: Callable[[Path], None],
 ) -> None:
-    monkeypatch.setattr(sync, "SHARE", 2)
+    monkeypatch.setattr(history, "SHARE", 2)
     finish(store, 0.0, 1.0)
     before = store.trials()
     fault(shared_file(store))
@@ -237,6 +237,6 @@ def test_without_room_for_temporary_files(
 ) -> None:
     finish(store, 0.0, 1.0)
     before = store.trials()
-    monkeypatch.setattr(sync, "SHARE", 2)
+    monkeypatch.setattr(history, "SHARE", 2)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     assert new_machine.trials() == before, "it fetches and shares in vain"
