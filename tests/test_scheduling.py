@@ -75,7 +75,7 @@ def test_the_units_of_systemd(project: Project, tmp_path: Path) -> None:
 
 
 def test_the_workflow_may_little_and_takes_nothing_into_a_shell() -> None:
-    assert WORKFLOW["permissions"] == {"contents": "read"}
+    assert WORKFLOW["permissions"] == {"contents": "read", "actions": "read"}
     assert WORKFLOW["concurrency"]["cancel-in-progress"] is False
     assert set(WORKFLOW["jobs"]) == {"step"}
     for step in STEPS:
@@ -83,9 +83,18 @@ def test_the_workflow_may_little_and_takes_nothing_into_a_shell() -> None:
         assert "${{" not in step.get("run", ""), "an input would be a part of the command"
 
 
-def test_the_cache_is_read_from_where_it_is_kept() -> None:
+def test_checkpoints_are_read_from_where_they_are_kept() -> None:
     trials = [s for s in STEPS if s.get("with", {}).get("path") == "data/06_models/trials"]
-    restore, save = trials
+    restore, download, save, upload = trials
+    assert download["with"]["name"] == upload["with"]["name"]
+    assert upload["if"].startswith("always()"), "also after a failure or a cancelled job"
+    left = named("Keep unfinished trials alone")
+    order = [
+        STEPS.index(each) for each in (restore, download, named("One step"), left, save, upload)
+    ]
+    assert order == sorted(order), (
+        "what was named replaces the cache's; finished trials are left out"
+    )
     assert save["if"] == "always()" and save["with"]["key"] == restore["with"]["key"]
     assert restore["with"]["key"].startswith(restore["with"]["restore-keys"])
     assert "run_id" in save["with"]["key"], "GitHub never overwrites a key"
