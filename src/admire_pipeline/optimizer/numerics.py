@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import gpytorch
+import linear_operator
 import numpy as np
 import torch
 from botorch.exceptions.warnings import InputDataWarning, OptimizationWarning
@@ -34,6 +36,21 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Have GPyTorch evaluate kernels at once and leave out its checks.
+
+    What it puts off, to never form a large matrix, costs more than it saves for a few hundred
+    trials: a fit takes a fifth less, and what comes of it is the same up to rounding.
+    """
+    with (
+        gpytorch.settings.lazily_evaluate_kernels(False),
+        gpytorch.settings.debug(False),
+        linear_operator.settings.debug(False),
+    ):
+        yield
 
 
 @contextmanager

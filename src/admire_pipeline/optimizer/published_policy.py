@@ -14,7 +14,7 @@ from botorch.models import SingleTaskMultiFidelityGP
 from linear_operator.utils.errors import NanError, NotPSDError
 from torch import Tensor
 
-from admire_pipeline.optimizer.numerics import quiet, torch_seed
+from admire_pipeline.optimizer.numerics import eager, quiet, torch_seed
 from admire_pipeline.optimizer.policy import (
     NothingToPropose,
     Policy,
@@ -92,6 +92,7 @@ class PublishedPolicy(Policy):
     def preference(self, fitted: Fitted) -> AcquisitionFunction:
         """Return what a recommendation maximises at the target, over the same inputs."""
 
+    @eager()
     def propose(self, space: Space, trials: Trials, seed: int) -> Proposal:
         """Choose the best acquisition value over everything that was not tried yet."""
         trials = self._relevant(space, trials)
@@ -112,6 +113,7 @@ class PublishedPolicy(Policy):
             based_on=trials.where(trials.observed).names,
         )
 
+    @eager()
     def recommend(self, space: Space, trials: Trials, seed: int) -> Recommendation | None:
         """Return the mixture that the policy prefers at the target, tried or not."""
         trials = self._relevant(space, trials)
@@ -127,7 +129,7 @@ class PublishedPolicy(Policy):
             else:
                 points = self._points(space, trials, trial_rng(seed, trials))
                 with torch_seed(trial_rng(seed, trials)):
-                    mixture = maximise(preference, space.mixtures, points).best
+                    mixture = maximise(preference, space.mixtures, points, together=True).best
                 mixture = space.mixtures.project(mixture)
             mean, deviation = predict(space, fitted.model, mixture)
         except NUMERICAL_ERRORS:
@@ -208,7 +210,7 @@ class PublishedPolicy(Policy):
                 continue
             acquisition = at_fidelity(space, fitted.acquisition, fidelity)
             with suppress(*NUMERICAL_ERRORS), torch_seed(rng):
-                ranking = maximise(acquisition, space.mixtures, points)
+                ranking = maximise(acquisition, space.mixtures, points, together=True)
                 new = ~trials.holds(ranking.mixtures, fidelity)
                 values = finite(ranking.values[new])
                 best = _better(best, values, ranking.mixtures[new], fidelity)

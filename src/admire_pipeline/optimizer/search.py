@@ -55,6 +55,7 @@ def maximise(
     candidates: np.ndarray,
     *,
     restarts: int = 4,
+    together: bool = False,
 ) -> Ranking:
     """Climb from the best candidates to maxima of an acquisition function over the simplex.
 
@@ -66,6 +67,8 @@ def maximise(
         space: The constrained simplex.
         candidates: ``n x K`` feasible starting points.
         restarts: Number of climbs.
+        together: Climb all at once, as one problem: fewer evaluations, of more mixtures each. It
+            pays where an evaluation takes as long for one mixture as for several.
 
     Returns:
         The ranking of the maxima and all candidates.
@@ -84,7 +87,11 @@ def maximise(
                 num_restarts=len(starts),
                 batch_initial_conditions=starts.unsqueeze(-2),
                 equality_constraints=[(domains, torch.ones(len(space), dtype=starts.dtype), 1.0)],
-                options={"batch_limit": 1, "maxiter": _ITERATIONS, "ftol": _TOLERANCE},
+                options={
+                    "batch_limit": len(starts) if together else 1,
+                    "maxiter": _ITERATIONS,
+                    "ftol": _TOLERANCE,
+                },
                 return_best_only=False,
                 retry_on_optimization_warning=False,
             )
