@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import signature
 from typing import Any
@@ -21,6 +25,22 @@ def pipelines_asked_for() -> tuple[str, ...]:
     return _asked_for.get()
 
 
+@contextmanager
+def rare_full_collections() -> Iterator[None]:
+    """Look through all objects for garbage less often; young garbage goes as it always does.
+
+    What a step imports are a million objects that stay. Python looks through them all whenever
+    they have become a quarter more, and several times as it ends: a third of a short step.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(*before[:2], 1000)
+    atexit.register(gc.freeze)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 class InterruptibleSession(KedroSession):
     """Runs `on_pipeline_error` on Ctrl-C and SIGTERM too; Kedro's own lets both pass."""
 
@@ -30,7 +50,7 @@ class InterruptibleSession(KedroSession):
         names = given.get("pipeline_names") or [given.get("pipeline_name") or "__default__"]
         token = _asked_for.set(tuple(names))
         try:
-            with interruptible():
+            with interruptible(), rare_full_collections():
                 return super().run(*args, **kwargs)
         except KeyboardInterrupt as interrupt:
             self._hook_manager.hook.on_pipeline_error(
