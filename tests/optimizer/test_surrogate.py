@@ -16,7 +16,7 @@ from admire_pipeline.optimizer.embedding import Embedding
 from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
 from admire_pipeline.optimizer.hyperparameters import draw_hyperparameters
 from admire_pipeline.optimizer.standardise import standardise
-from admire_pipeline.optimizer.surrogate import Surrogate
+from admire_pipeline.optimizer.surrogate import CHUNK, Surrogate
 from tests.optimizer.tables import (
     hill,
     hill_frame,
@@ -142,6 +142,16 @@ def test_draws_that_explain_nothing_are_left_out_at_little_loss() -> None:
     test = space.mixtures.sample(20, np.random.default_rng(0))
     for few, all_of_them in zip(model.predict(test), full.predict(test), strict=True):
         np.testing.assert_allclose(few, all_of_them, atol=0.15 * full.predict(test)[1].max())
+
+
+def test_many_are_predicted_as_each_alone() -> None:
+    space, frame = with_metrics(*two_sizes(), OBJECTIVE)
+    model = fitted(space, frame)
+    points = space.mixtures.spread(2 * CHUNK + 1, np.random.default_rng(1))
+    alone = [model.predict(point[None]) for point in points]
+    for many, each in zip(model.predict(points), zip(*alone, strict=True), strict=True):
+        np.testing.assert_allclose(many, np.concatenate(each), rtol=1e-9)
+    assert [len(part) for part in model.predict(points[:0])] == [0, 0]
 
 
 def test_covariances_by_draw_make_up_the_mean_of_covariances() -> None:

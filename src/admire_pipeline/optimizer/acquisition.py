@@ -9,14 +9,13 @@ import torch
 from botorch.acquisition import AcquisitionFunction
 from torch import Tensor
 
-from admire_pipeline.optimizer.surrogate import Moments, Surrogate
+from admire_pipeline.optimizer.surrogate import CHUNK, Moments, Surrogate
 
 # The maximum of straight lines has kinks, for which Gauss-Hermite nodes are too few.
 NODES = torch.linspace(-8, 8, 129, dtype=torch.float64)
 """Values of a standard normal variable, for the trapezoid rule ..."""
 WEIGHTS = torch.softmax(-(NODES**2) / 2, dim=0)
 """... and their weights."""
-_CHUNK = 32  # mixtures evaluated at once: their covariances with the trials stay in the cache
 
 
 class TargetMean(AcquisitionFunction):
@@ -32,7 +31,7 @@ class TargetMean(AcquisitionFunction):
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: N803
         """Evaluate mixtures ``b x 1 x K``."""
-        parts = X.squeeze(-2).split(_CHUNK)
+        parts = X.squeeze(-2).split(CHUNK)
         return torch.cat([self.surrogate.mean(part, self.surrogate.target) for part in parts])
 
 
@@ -101,7 +100,7 @@ class KnowledgeGradient(AcquisitionFunction):
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: N803
         """Evaluate mixtures ``b x 1 x K``, in units of the score."""
-        return torch.cat([self._gain(part) for part in X.squeeze(-2).split(_CHUNK)])
+        return torch.cat([self._gain(part) for part in X.squeeze(-2).split(CHUNK)])
 
     def _gain(self, mixtures: Tensor) -> Tensor:
         moments = self.moments(mixtures)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from admire_pipeline.optimizer.acquisition import NODES, WEIGHTS, KnowledgeGradient
 from admire_pipeline.optimizer.numerics import one_thread
+from admire_pipeline.optimizer.surrogate import CHUNK
 
 MOST = 32
 """Trials of one size that are considered together."""
@@ -64,9 +65,12 @@ def _telling(gain: KnowledgeGradient, mixtures: Tensor, number: int) -> Tensor:
     behind = gain.options.values - gain.options.values.amax()
     hope = torch.special.ndtr(behind / deviation.clamp_min(1e-300)) * gain.options.open
 
-    moments = surrogate.moments(mixtures, gain.fidelity)
-    variance = surrogate.variance(moments) + gain.noise
-    change = surrogate.covariance(options, moments)
+    variances, changes = [], []
+    for part in mixtures.split(CHUNK):
+        moments = surrogate.moments(part, gain.fidelity)
+        variances.append(surrogate.variance(moments) + gain.noise)
+        changes.append(surrogate.covariance(options, moments))
+    variance, change = torch.cat(variances), torch.cat(changes, dim=1)
     shortlist = ((hope @ change.square()) / variance).topk(min(len(mixtures), _SHORTLIST)).indices
 
     moments = surrogate.moments(mixtures[shortlist], gain.fidelity)

@@ -17,7 +17,7 @@ JITTER = 1e-6
 SCALE_WEIGHT = 6.0
 """Inverse-gamma prior of the variance that standardisation leaves, as so many observations."""
 
-_CHUNK = 8  # draws whose covariances are made at once: they stay in the cache
+_NUMBERS = 2**15  # in the covariances that are made at once: 256 kB, which stay in the cache
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def weigh(draws: Hyperparameters, data: Data, *, averaged: bool, most: int) -> T
         rest = order[most // 2 :]
         step = torch.linspace(0, len(rest) - 1, most - len(head)).long()
         data = data.where(torch.cat([head, rest[step]]))
-    evidence = torch.cat([_evidence(chunk, data) for chunk in chunks(draws)])
+    evidence = torch.cat([_evidence(chunk, data) for chunk in chunks(draws, data)])
     if averaged:
         return torch.softmax(evidence, dim=0)
     # One draw for all metrics, so that this is what a fit by maximum likelihood would give.
@@ -79,10 +79,11 @@ def weigh(draws: Hyperparameters, data: Data, *, averaged: bool, most: int) -> T
     return chosen
 
 
-def chunks(draws: Hyperparameters) -> Iterator[Hyperparameters]:
-    """Yield a few draws at a time."""
-    for start in range(0, len(draws), _CHUNK):
-        yield draws[start : start + _CHUNK]
+def chunks(draws: Hyperparameters, data: Data) -> Iterator[Hyperparameters]:
+    """Yield a few draws at a time, the fewer the more trials."""
+    size = max(1, _NUMBERS // len(data.inputs) ** 2)
+    for start in range(0, len(draws), size):
+        yield draws[start : start + size]
 
 
 def _evidence(draws: Hyperparameters, data: Data) -> Tensor:

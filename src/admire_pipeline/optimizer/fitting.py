@@ -111,7 +111,7 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
     for part, probability in zip(data, probabilities, strict=True):
         # A metric whose own draws are not among those kept falls back on all of these.
         kept = probability[likely] + 1e-12
-        factors = [factor(chunk, part) for chunk in chunks(draws)]
+        factors = [factor(chunk, part) for chunk in chunks(draws, part)]
         root, white, quadratic = (torch.cat(each) for each in zip(*factors, strict=True))
         trials = len(part.inputs)
         variance = (SCALE_WEIGHT + quadratic) / (SCALE_WEIGHT + trials - 2)

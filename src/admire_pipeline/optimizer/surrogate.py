@@ -16,6 +16,9 @@ from admire_pipeline.optimizer.evidence import JITTER
 from admire_pipeline.optimizer.hyperparameters import Hyperparameters
 from admire_pipeline.optimizer.trials import Trials
 
+CHUNK = 32
+"""Mixtures that are predicted at once: their covariances with the trials stay in the cache."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -221,9 +224,13 @@ class Surrogate:
         Returns:
             Means (``n``) and standard deviations (``n``), in units of the score.
         """
+        means, deviations = [], []
         with torch.no_grad():
-            moments = self.moments(torch.from_numpy(mixtures), self.target)
-            return moments.mean.numpy(), self.variance(moments).sqrt().numpy()
+            for part in torch.from_numpy(mixtures).split(CHUNK):
+                moments = self.moments(part, self.target)
+                means.append(moments.mean.numpy())
+                deviations.append(self.variance(moments).sqrt().numpy())
+        return np.concatenate(means), np.concatenate(deviations)
 
     def predict_metrics(self, mixture: np.ndarray) -> dict[str, tuple[float, float]]:
         """Predict the noise-free metrics of a mixture (``K``) at the target, each in its own unit.
