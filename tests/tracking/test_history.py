@@ -87,6 +87,22 @@ def test_ended_trials_are_read_once(
     assert again(store).trials() == before
 
 
+def test_an_idle_campaign_is_read_once_for_a_proposal(
+    store: CampaignStore, pages: list[int]
+) -> None:
+    finish(store, 0.0, 1.0)
+    _ = again(store).trials()
+    worker = again(store)
+    _ = worker.client
+    pages.clear()
+    assert len(worker.trials()) == 2, "the space is checked against it"
+    assert worker.take_up() is None
+    assert len(worker.trials()) == 2, "the policy proposes by it"
+    assert pages == [0, 0], "none is open, none deleted"
+    worker.open(DRAFT)
+    assert [len(worker.trials()), pages[2:]] == [3, [1, 0]], "its own is new"
+
+
 def test_a_history_file_that_was_cut_off_is_read_anew(store: CampaignStore) -> None:
     finish(store, 0.0, 1.0)
     before = store.trials()

@@ -119,6 +119,33 @@ def test_proposals_of_workers_at_once_follow_each_other(store: CampaignStore) ->
     assert {run.info.status for run in runs if run.info.lifecycle_stage == "active"} == {"FINISHED"}
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_whoever_begins_after_a_look_at_an_idle_campaign_is_seen(
+    store: CampaignStore, ends: bool
+) -> None:
+    """What was read while nobody was at work is used again: the ledger tells if it is old."""
+    assert store.trials() == []
+    other = again(store)
+    other.open(replace(DRAFT, cost=1.0))
+    other.observe(Observation({"score": 1.0}, {}))
+    if ends:
+        other.finish()
+    assert store.take_up() is None
+    assert [trial.score for trial in store.trials()] == [1.0]
+    assert store.open(DRAFT).name == "trial-002-nano"
+
+
+def test_a_budget_that_is_spent_after_a_look_is_not_overspent(store: CampaignStore) -> None:
+    assert store.trials() == []
+    other = again(store)
+    other.open(replace(DRAFT, cost=3.0))
+    with pytest.raises(CampaignOver):
+        store.take_up()
+    other.finish()
+    active = store.client.search_runs([store.experiment])
+    assert len(active) == 1, "no run is left of a turn that was not taken"
+
+
 def test_an_interrupted_trial_is_taken_up_by_one_of_many(store: CampaignStore) -> None:
     trial = store.open(DRAFT)
     store.release(interrupted=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -151,38 +151,49 @@ def tabulate_trials(
         UserError: If a trial that counts is over other domains, fidelities or recipes than the
             config: its score would not compare.
     """
+    import numpy as np
     import pandas as pd
 
     domains = space.mixtures.domains
-    rows: list[dict[str, Any]] = []
+    counted = []
     for trial in trials:
         failed = trial.status is TrialStatus.FAILED
         if failed and recipes.get(trial.fidelity) != trial.recipe:
             continue
-        if set(trial.mixture) != set(domains):
+        if trial.mixture.keys() != set(domains):
             raise UserError(
                 f"campaign.name: its trial {trial.name} is over domains {sorted(trial.mixture)}, "
                 f"the config has {sorted(domains)}; allowed: the same, or a new campaign.name"
             )
         check_recipe(trial, recipes)
-        rows.append(
-            {
-                "trial": trial.run_id,
-                "fidelity": trial.fidelity,
-                "status": str(trial.status),
-                "score": trial.score,
-                "score_se": trial.score_standard_error,
-                "cost": trial.cost,
-            }
-            | {f"mixture.{domain}": trial.mixture[domain] for domain in domains}
-        )
-        if trial.status is TrialStatus.OBSERVED:
-            for prefix, values in (("metric", trial.metrics), ("metric_se", trial.metric_errors)):
-                rows[-1] |= {f"{prefix}.{n}": values[n] for n in space.objective if n in values}
-    columns = ["score", "score_se", "cost", *(f"mixture.{domain}" for domain in domains)]
-    columns += [f"{prefix}.{n}" for prefix in ("metric", "metric_se") for n in space.objective]
-    frame = pd.DataFrame(rows, columns=["trial", "fidelity", "status", *columns])
-    return frame.astype(dict.fromkeys(columns, "float64"))
+        counted.append(trial)
+
+    def numbers(values: Iterable[float | None]) -> np.ndarray:
+        return np.array(list(values), dtype=np.float64)  # None becomes NaN
+
+    def words(values: Iterable[str]) -> np.ndarray:
+        return np.array(list(map(str, values)), dtype=object)
+
+    observed = [trial.status is TrialStatus.OBSERVED for trial in counted]
+    metrics = [t.metrics if seen else {} for t, seen in zip(counted, observed, strict=True)]
+    errors = [t.metric_errors if seen else {} for t, seen in zip(counted, observed, strict=True)]
+    # By columns: rows of dictionaries would be as large as the history once more.
+    return pd.DataFrame(
+        {
+            "trial": words(trial.run_id for trial in counted),
+            "fidelity": words(trial.fidelity for trial in counted),
+            "status": words(trial.status for trial in counted),
+            "score": numbers(trial.score for trial in counted),
+            "score_se": numbers(trial.score_standard_error for trial in counted),
+            "cost": numbers(trial.cost for trial in counted),
+        }
+        | {f"mixture.{name}": numbers(t.mixture[name] for t in counted) for name in domains}
+        | {
+            f"{prefix}.{name}": numbers(of_each.get(name) for of_each in values)
+            for prefix, values in (("metric", metrics), ("metric_se", errors))
+            for name in space.objective
+        }
+    )
 
 
 def mixture_by_domain(mixture: np.ndarray, space: Space) -> dict[str, float]:

@@ -61,44 +61,47 @@ class Cache:
 
     def add(self, trials: Iterable[Trial]) -> None:
         """Keep more trials."""
-        self._write("a", trials)
+        self._write("ab", _lines(trials))
 
     def replace(self, trials: Iterable[Trial]) -> None:
         """Keep these trials and no others."""
-        self._write("w", trials)
+        self._write("wb", _lines(trials))
 
     def share(self, trials: Iterable[Trial]) -> None:
         """Leave the trials with the ledger, in place of those there."""
         try:
             with TemporaryDirectory() as aside, impatient(PATIENCE):
                 file = Path(aside) / SHARED
-                file.write_text(_lines(trials), encoding="utf-8")
+                file.write_bytes(_lines(trials))
                 self._client.log_artifact(self._ledger, str(file))
         except Exception as error:  # of the disk, or of any library for artifacts
             logger.warning("the history is not shared: %s", root_cause(error))
 
     def fetch(self) -> dict[str, Trial]:
-        """Trials by their run that somebody has left with the ledger."""
+        """Trials by their run that somebody has left with the ledger; they are kept here too."""
         try:
             with TemporaryDirectory() as aside, impatient(PATIENCE):
                 file = Path(aside) / SHARED
                 found = fetch_artifact(self._client, self._ledger, file)
-                return _parse(file.read_bytes()) if found else {}
+                text = file.read_bytes() if found else b""
+            trials = _parse(text)
         except Exception as error:
             logger.warning("the shared history is left out: %s", root_cause(error))
             return {}
+        self._write("ab", text)
+        return trials
 
-    def _write(self, mode: str, trials: Iterable[Trial]) -> None:
-        text = _lines(trials)
+    def _write(self, mode: str, text: bytes) -> None:
         try:
-            with FileLock(f"{self._file}.lock"), self._file.open(mode, encoding="utf-8") as file:
+            with FileLock(f"{self._file}.lock"), self._file.open(mode) as file:
                 file.write(text)
         except OSError as error:  # a full disk: they are read again next time
             logger.warning("%s: %s", self._file, error)
 
 
-def _lines(trials: Iterable[Trial]) -> str:
-    return "".join(f"{crc32(line.encode()):08x} {line}\n" for line in map(Trial.to_line, trials))
+def _lines(trials: Iterable[Trial]) -> bytes:
+    lines = (trial.to_line().encode() for trial in trials)
+    return b"".join(b"%08x %b\n" % (crc32(line), line) for line in lines)
 
 
 def _parse(file: bytes) -> dict[str, Trial]:

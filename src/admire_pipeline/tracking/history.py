@@ -108,7 +108,7 @@ class History:
             logger.info("reading %d trials", len(missing))
             shared = self._cache.fetch()
             self._shared = max(self._shared, len(shared))
-            self._keep([shared[run_id] for run_id in missing if run_id in shared])
+            self._known |= {run_id: shared[run_id] for run_id in missing if run_id in shared}
             missing = [run_id for run_id in missing if run_id not in shared]
         for start in range(0, len(missing), CHUNK):
             names = ", ".join(f"'{run_id}'" for run_id in missing[start : start + CHUNK])

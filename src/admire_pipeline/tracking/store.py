@@ -140,6 +140,14 @@ class CampaignStore:
             self._snapshot = self._history.read()
         return self._snapshot
 
+    @property
+    def _idle(self) -> Snapshot | None:
+        """What was read last, if nobody was at work then: a history that only a new trial changes.
+
+        Of thousands of trials it is not read twice for nothing.
+        """
+        return None if self._snapshot is None or self._snapshot.open else self._snapshot
+
     def take_turn(self) -> None:
         """Become the one worker that proposes the next trial; wait while another one is it.
 
@@ -147,7 +155,7 @@ class CampaignStore:
             CampaignOver: If the budget is spent.
         """
         if self._turn is None:
-            self._turn, self._snapshot = self._turns.take()
+            self._turn, self._snapshot = self._turns.take(self._idle)
 
     def give_up_turn(self) -> None:
         """Leave the next proposal to whoever asks for it; nothing where this is not the one."""
@@ -193,7 +201,7 @@ class CampaignStore:
         """The trial that this process works on, else an interrupted one, taken over; else None."""
         if self._open is not None or self._turn is not None:
             return self._open
-        self._snapshot = None
+        self._snapshot = self._idle
         trials = [run for run in self._known.open if run_format.is_proposed(run)]
         for run in trials:
             if run_format.is_over(run):  # its holder was killed before its last word

@@ -58,8 +58,12 @@ class Turns:
         self._settings = settings
         self._project = project
 
-    def take(self) -> tuple[Lease, Snapshot]:
+    def take(self, known: Snapshot | None = None) -> tuple[Lease, Snapshot]:
         """Take the next turn; wait while it is another worker's.
+
+        Args:
+            known: The history as it was a moment ago, with nobody at work. If another worker has
+                begun meanwhile, the ledger tells; then it is read again.
 
         Returns:
             The lease of the run to propose in, and the history with all that was proposed before.
@@ -69,7 +73,7 @@ class Turns:
         """
         waiting = False
         while True:
-            known = self._history.read()
+            known = known or self._history.read()
             drafts = self._drafts(known)
             self._check_budget(known)
             free = next(find_free(self._client, drafts, self._settings.heartbeat_timeout), None)
@@ -80,6 +84,7 @@ class Turns:
                 lease = self._begin(known)
             if lease is not None:
                 return lease, known
+            known = None
             if not waiting:
                 logger.info("waiting for another worker's proposal")
                 waiting = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from admire_pipeline.optimizer import recommend
@@ -108,14 +109,16 @@ def tabulate_history(observation: list[Trial]) -> DataFrame:
     import pandas as pd
 
     fields = ("run_id", "name", "fidelity", "policy", "phase", "status", "cost", "score")
+    # All names, in the order in which they first occur.
+    domains = dict.fromkeys(chain.from_iterable(trial.mixture for trial in observation))
+    metrics = dict.fromkeys(chain.from_iterable(trial.metrics for trial in observation))
     return pd.DataFrame(
-        [
-            {field: getattr(trial, field) for field in fields}
-            | {"score_standard_error": trial.score_standard_error}
-            | {f"mixture.{domain}": weight for domain, weight in trial.mixture.items()}
-            | {f"metric.{name}": value for name, value in trial.metrics.items()}
-            for trial in observation
-        ]
+        {
+            name: [getattr(trial, name) for trial in observation]
+            for name in (*fields, "score_standard_error")
+        }
+        | {f"mixture.{name}": [t.mixture.get(name) for t in observation] for name in domains}
+        | {f"metric.{name}": [t.metrics.get(name) for t in observation] for name in metrics}
     )
 
 
