@@ -9,8 +9,8 @@ mixture, model size and metrics each, written into MLflow's database at once, wi
 artifacts. Then it runs `kedro run --pipelines=admire_step` several times. Printed are of the first
 command, when nobody has read the history yet, as never happens to a campaign that grew step by
 step; of the middle one of several on a new machine, which has read nothing itself; of the middle
-one of several on a machine that has (`--again`); and of one that proposes at random: without a
-surrogate, whose memory varies, what grows is the history's:
+one of several on a machine that has (`--again`); and of the middle one of several that propose at
+random: without a surrogate, what grows is the history's:
 
 - seconds: of the whole command, imports and all; of its mixing, training and evaluation; and the
   overhead, which is the difference;
@@ -378,9 +378,9 @@ def measure(folder: Path, tracking_uri: str | None, database: str, arguments: An
             campaign.step(),
             middle(campaign.step(new=True) for _ in range(arguments.again)),
             middle(campaign.step() for _ in range(arguments.again)),
-            campaign.step(policy="random"),
+            middle(campaign.step(policy="random") for _ in range(arguments.again)),
         ]
-        if (numbers := max(campaign.runs())) != trials + 2 + 2 * arguments.again:
+        if (numbers := max(campaign.runs())) != trials + 1 + 3 * arguments.again:
             sys.exit(f"the campaign has {numbers} trials: not all were seen")
         empty = empty or costs
         print(f"{trials} trials (written in {filled:.0f} s)")  # noqa: T201
