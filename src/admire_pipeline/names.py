@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -15,7 +14,6 @@ DOMAIN_NAMES = "up to 100 letters, digits, _ - . space, and / between parts"
 _DOMAIN = re.compile(r"[A-Za-z0-9_\-. ]+(/[A-Za-z0-9_\-. ]+)*")
 
 
-@lru_cache(maxsize=4096)  # asked of the same few names for each of thousands of trials
 def is_domain_name(name: str) -> bool:
     """Whether MLflow takes it as the `<domain>` of a parameter or metric key on every platform."""
     if len(name) > 100 or not _DOMAIN.fullmatch(name):
