@@ -61,7 +61,8 @@ many-trials: $(STAMP) ## what is lost where there are more trials than the surro
 campaign: $(STAMP) ## a campaign of 24 trials against uniform and size-proportional weights
 	$(BIN)/python benchmarks/campaign.py
 
-# Each of these goes on where it was stopped. The last one prints the aims from the curves of all.
+# Each of these goes on where it was stopped, or another machine was (benchmarks/results). The last one
+# prints the aims from the curves of all.
 SEEDS ?= 100-104
 BENCHMARK = $(BIN)/kedro admire benchmark --seeds $(SEEDS) --params benchmark.redo=true
 TARGET = random,admire-bo,admire-target,admire
@@ -70,6 +71,7 @@ REPORTS = data/08_reporting/benchmark
 
 # Where admire-mfbo or zero-shot would take many hours on all objectives they run on the average alone.
 benchmark: $(STAMP) ## all policies on all tables, hours (docs/benchmark.md); prints the aims
+	$(BIN)/python benchmarks/kept.py unpack
 	$(BIN)/python benchmarks/proposals.py
 	$(BENCHMARK) --table made-up-noise --policies $(TARGET) --budget 15
 	$(BENCHMARK) --table made-up-reversed --policies $(TARGET) --budget 15

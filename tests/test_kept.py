@@ -1,0 +1,50 @@
+"""Campaigns of a benchmark travel from machine to machine in one file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from admire_pipeline.replay.jobs import COLUMNS, Plan
+from admire_pipeline.replay.runner import run_plan
+from admire_pipeline.replay.synthetic import made_up_table
+from tests.conftest import ROOT
+
+TABLE = made_up_table("transfer", domains=4, runs=(30, 20, 15), metrics=2)
+
+
+def kept(*arguments: object) -> str:
+    command = [sys.executable, "benchmarks/kept.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def test_another_machine_goes_on_with_what_was_run_here(tmp_path: Path) -> None:
+    here = Plan(
+        table=TABLE,
+        problem="pool",
+        policies=("random", "uniform"),
+        objectives=("average",),
+        seeds=(0, 1),
+        budget=3,
+        folder=tmp_path / "here" / "made-up",
+        cache=tmp_path / "cache",
+    )
+    results, there = tmp_path / "results", tmp_path / "there"
+    run_plan(replace(here, seeds=(0,)), 1)
+    assert kept("pack", here.folder, results).startswith("2 campaigns in ")
+    whole = run_plan(here, 1).curves
+    assert kept("pack", here.folder, results).startswith("4 campaigns in ")
+
+    assert kept("unpack", results, "--reports", there).startswith("4 campaigns of ")
+    outcome = run_plan(replace(here, folder=there / "made-up"), 1, redo=True)
+    assert (outcome.reused, outcome.outdated) == (4, 0)
+    pd.testing.assert_frame_equal(outcome.curves, whole)
+
+    run_plan(replace(here, seeds=(2,), folder=there / "made-up"), 1)
+    assert kept("pack", there / "made-up", results).startswith("6 campaigns in "), "four as before"
+    assert kept("unpack", results, "--reports", there).startswith("6 campaigns of ")
+    assert list(outcome.curves.columns) == list(COLUMNS)
