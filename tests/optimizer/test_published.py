@@ -29,7 +29,9 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 
 from admire_pipeline.mixture import MixtureSpace
 from admire_pipeline.optimizer import Fidelity, Space, make_policy, propose, recommend
+from admire_pipeline.optimizer.numerics import eager
 from admire_pipeline.optimizer.policy import NothingToPropose
+from admire_pipeline.optimizer.published_model import fit_model, predict
 from tests.optimizer.tables import hill, hill_frame, make_frame, make_space
 
 STEPS = 20
@@ -260,6 +262,22 @@ def test_awkward_scores_do_not_raise(name, pooled, scores) -> None:
     assert space.mixtures.contains(proposal.mixture)
     assert recommendation is not None
     assert space.mixtures.contains(recommendation.mixture)
+
+
+def test_without_its_checks_gpytorch_fits_the_same() -> None:
+    table, costs = made_up()
+    space = pool_space(table, costs)
+    inputs, scores = torch.from_numpy(table[0][0]), torch.from_numpy(table[0][1])
+    inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1)
+    lazily = fit_model(inputs, scores)
+    with eager():
+        at_once = fit_model(inputs, scores)
+    mixture = space.pools[-1][0]
+    for one, other in zip(
+        predict(space, lazily, mixture), predict(space, at_once, mixture), strict=True
+    ):
+        # The optimizer stops elsewhere within its own tolerance.
+        assert one == pytest.approx(other, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["admire-mfbo", "admire-bo"])

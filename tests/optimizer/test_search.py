@@ -22,14 +22,15 @@ class Peak(AcquisitionFunction):
         return -((X - self.point) ** 2).sum(dim=(-1, -2))
 
 
-@given(domains=st.integers(2, 12), seed=st.integers(0, 1000))
-@settings(max_examples=15, deadline=None)
-def test_the_maximum_is_the_projection(domains: int, seed: int) -> None:
+@given(domains=st.integers(2, 12), seed=st.integers(0, 1000), together=st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_the_maximum_is_the_projection(domains: int, seed: int, together: bool) -> None:
     rng = np.random.default_rng(seed)
     upper = np.minimum(1.0, 2 / domains + rng.random(domains))
     space = MixtureSpace(tuple(map(str, range(domains))), np.full(domains, 0.2 / domains), upper)
     point = rng.normal(size=domains)
-    found = maximise(Peak(point), space, candidates(space, np.empty((0, domains)), 20, rng))
+    starts = candidates(space, np.empty((0, domains)), 20, rng)
+    found = maximise(Peak(point), space, starts, together=together)
     assert space.contains(found.mixtures[0])
     # SLSQP stops at changes of about 1e-6 in the value, 1e-3 in the mixture.
     np.testing.assert_allclose(found.mixtures[0], space.project(point), atol=5e-3)

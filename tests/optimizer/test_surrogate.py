@@ -10,7 +10,7 @@ import torch
 from scipy.stats import multivariate_t
 
 from admire_pipeline.mixture import MixtureSpace
-from admire_pipeline.optimizer import Space, Trials, fitting
+from admire_pipeline.optimizer import Space, Trials, evidence, fitting
 from admire_pipeline.optimizer.covariance import covariance
 from admire_pipeline.optimizer.embedding import Embedding
 from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
@@ -67,18 +67,18 @@ def brute_force(
         x, m, raw = inputs[rows], seen.fidelities[rows], seen.metrics[rows, column]
         location, scale = standardise(x, raw, m, count)
         y = (raw - location[m]) / scale[m]
-        evidence, means, covariances = [], [], []
+        likelihoods, means, covariances = [], [], []
         for draw in range(DRAWS):
             noise = drawn.noise[draw].numpy()[m] + JITTER
             inner = kernel(draw, x, m, x, m, count) + np.diag(noise)
             cross = kernel(draw, x, m, at.numpy(), sizes, count)
             prior = kernel(draw, at.numpy(), sizes, at.numpy(), sizes, count)
-            evidence.append(multivariate_t.logpdf(y, shape=inner, df=FREEDOM))
+            likelihoods.append(multivariate_t.logpdf(y, shape=inner, df=FREEDOM))
             gain = np.linalg.solve(inner, cross).T
             means.append(gain @ y)
             variance = (FREEDOM + y @ np.linalg.solve(inner, y)) / (FREEDOM + len(y) - 2)
             covariances.append(variance * (prior - gain @ cross))
-        probability = np.exp(np.array(evidence) - max(evidence))
+        probability = np.exp(np.array(likelihoods) - max(likelihoods))
         probability /= probability.sum()
         average = probability @ np.array(means)
         unit = weight * scale[-1]
@@ -152,6 +152,16 @@ def test_many_are_predicted_as_each_alone() -> None:
     for many, each in zip(model.predict(points), zip(*alone, strict=True), strict=True):
         np.testing.assert_allclose(many, np.concatenate(each), rtol=1e-9)
     assert [len(part) for part in model.predict(points[:0])] == [0, 0]
+
+
+def test_draws_are_weighed_alike_however_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    space, frame = with_metrics(*two_sizes(), OBJECTIVE)
+    points = space.mixtures.spread(5, np.random.default_rng(1))
+    found = fitted(space, frame).predict(points)
+    for numbers in (1, 2**20):  # one draw, all draws
+        monkeypatch.setattr(evidence, "_CACHED", numbers)
+        for one, other in zip(fitted(space, frame).predict(points), found, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
 def test_covariances_by_draw_make_up_the_mean_of_covariances() -> None:

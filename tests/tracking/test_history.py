@@ -87,20 +87,32 @@ def test_ended_trials_are_read_once(
     assert again(store).trials() == before
 
 
-def test_an_idle_campaign_is_read_once_for_a_proposal(
-    store: CampaignStore, pages: list[int]
-) -> None:
+def test_an_idle_campaign_is_read_once_for_a_turn(store: CampaignStore, pages: list[int]) -> None:
     finish(store, 0.0, 1.0)
     _ = again(store).trials()
     worker = again(store)
     _ = worker.client
     pages.clear()
-    assert len(worker.trials()) == 2, "the space is checked against it"
     assert worker.take_up() is None
     assert len(worker.trials()) == 2, "the policy proposes by it"
     assert pages == [0, 0], "none is open, none deleted"
     worker.open(DRAFT)
     assert [len(worker.trials()), pages[2:]] == [3, [1, 0]], "its own is new"
+
+
+def test_trials_that_are_nowhere_do_not_fill_a_machine_with_copies(
+    store: CampaignStore, new_machine: CampaignStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `mlflow gc` leaves them: in the ledger, and missing whenever it is read."""
+    monkeypatch.setattr(history, "SHARE", 2)
+    finish(store, 0.0, 1.0, 2.0, 3.0)
+    for trial in store.trials()[:2]:
+        store.client.delete_run(trial.run_id)
+        store.client._tracking_client.store._hard_delete_run(trial.run_id)
+    for _ in range(4):
+        worker = again(new_machine)
+        assert {2.0, 3.0} <= {trial.score for trial in worker.trials()}
+        assert len(history_file(worker).read_bytes().splitlines()) <= 4
 
 
 def test_a_history_file_that_was_cut_off_is_read_anew(store: CampaignStore) -> None:

@@ -19,9 +19,11 @@ from tests.tracking.test_store import DRAFT, again
 from admire_pipeline.errors import CampaignOver, UserError
 from admire_pipeline.hooks import CampaignHooks
 from admire_pipeline.tracking import CampaignSettings, TrialStatus, lease, run_format
+from admire_pipeline.tracking.history import Snapshot
 from admire_pipeline.tracking.lease import LostLease, epoch_of
 from admire_pipeline.tracking.store import CampaignStore
 from admire_pipeline.tracking.trial import Observation
+from admire_pipeline.tracking.turns import Turns
 from admire_pipeline.tracking.write_once import write_once
 
 ELSEWHERE = "another machine|1|0"
@@ -123,7 +125,6 @@ def test_proposals_of_workers_at_once_follow_each_other(store: CampaignStore) ->
 def test_whoever_begins_after_a_look_at_an_idle_campaign_is_seen(
     store: CampaignStore, ends: bool
 ) -> None:
-    """What was read while nobody was at work is used again: the ledger tells if it is old."""
     assert store.trials() == []
     other = again(store)
     other.open(replace(DRAFT, cost=1.0))
@@ -133,6 +134,44 @@ def test_whoever_begins_after_a_look_at_an_idle_campaign_is_seen(
     assert store.take_up() is None
     assert [trial.score for trial in store.trials()] == [1.0]
     assert store.open(DRAFT).name == "trial-002-nano"
+
+
+@pytest.mark.parametrize("cost", [0.1, 3.0])
+def test_what_is_interrupted_after_a_look_is_taken_up(store: CampaignStore, cost: float) -> None:
+    assert store.trials() == []
+    other = again(store)
+    trial = other.open(replace(DRAFT, cost=cost))
+    other.release(interrupted=True)
+    assert store.take_up() == trial, "even where there is no budget for another"
+
+
+def test_every_claim_is_a_look(store: CampaignStore) -> None:
+    assert store.claim() is None
+    other = again(store)
+    trial = other.open(DRAFT)
+    other.release(interrupted=False)
+    assert store.trials() == [], "what it has seen stays what it was, until it looks again"
+    assert store.current() == trial
+
+
+def test_one_who_has_begun_between_a_look_and_a_turn_is_seen_at_once(
+    store: CampaignStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of the two looks of a step only the first is at the history, where nobody was at work."""
+    other, begin = again(store), Turns._begin
+
+    def begin_late(turns: Turns, known: Snapshot) -> lease.Lease | None:
+        monkeypatch.undo()
+        other.open(replace(DRAFT, cost=1.0))
+        other.observe(Observation({"score": 1.0}, {}))
+        other.finish()
+        return begin(turns, known)
+
+    monkeypatch.setattr(Turns, "_begin", begin_late)
+    assert store.take_up() is None
+    assert [trial.score for trial in store.trials()] == [1.0]
+    assert store.open(DRAFT).name == "trial-002-nano"
+    assert "waiting" not in caplog.text, "it has ended"
 
 
 def test_a_budget_that_is_spent_after_a_look_is_not_overspent(store: CampaignStore) -> None:

@@ -17,7 +17,7 @@ JITTER = 1e-6
 SCALE_WEIGHT = 6.0
 """Inverse-gamma prior of the variance that standardisation leaves, as so many observations."""
 
-_NUMBERS = 2**15  # in the covariances that are made at once: 256 kB, which stay in the cache
+_CACHED = 2**15  # numbers in the covariances that are made at once: 256 kB, which stay in the cache
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def weigh(draws: Hyperparameters, data: Data, *, averaged: bool, most: int) -> T
 
 def chunks(draws: Hyperparameters, data: Data) -> Iterator[Hyperparameters]:
     """Yield a few draws at a time, the fewer the more trials."""
-    size = max(1, _NUMBERS // len(data.inputs) ** 2)
+    size = max(1, _CACHED // len(data.inputs) ** 2)
     for start in range(0, len(draws), size):
         yield draws[start : start + size]
 

@@ -77,8 +77,12 @@ class Cache:
         except Exception as error:  # of the disk, or of any library for artifacts
             logger.warning("the history is not shared: %s", root_cause(error))
 
-    def fetch(self) -> dict[str, Trial]:
-        """Trials by their run that somebody has left with the ledger; they are kept here too."""
+    def fetch(self, *, keep: bool) -> dict[str, Trial]:
+        """Trials by their run that somebody has left with the ledger.
+
+        Args:
+            keep: Keep the file on this machine as it is.
+        """
         try:
             with TemporaryDirectory() as aside, impatient(PATIENCE):
                 file = Path(aside) / SHARED
@@ -88,7 +92,8 @@ class Cache:
         except Exception as error:
             logger.warning("the shared history is left out: %s", root_cause(error))
             return {}
-        self._write("ab", text)
+        if keep:
+            self._write("ab", text)
         return trials
 
     def _write(self, mode: str, text: bytes) -> None:

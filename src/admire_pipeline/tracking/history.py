@@ -106,9 +106,15 @@ class History:
         """The missing runs, some at a time, without those whose trials others have shared."""
         if len(missing) >= SHARE:
             logger.info("reading %d trials", len(missing))
-            shared = self._cache.fetch()
+            # Line by line, thousands take as long to write as to fetch.
+            whole = not self._known
+            shared = self._cache.fetch(keep=whole)
             self._shared = max(self._shared, len(shared))
-            self._known |= {run_id: shared[run_id] for run_id in missing if run_id in shared}
+            found = {run_id: shared[run_id] for run_id in missing if run_id in shared}
+            if whole:
+                self._known |= found
+            else:
+                self._keep(list(found.values()))
             missing = [run_id for run_id in missing if run_id not in shared]
         for start in range(0, len(missing), CHUNK):
             names = ", ".join(f"'{run_id}'" for run_id in missing[start : start + CHUNK])

@@ -140,22 +140,17 @@ class CampaignStore:
             self._snapshot = self._history.read()
         return self._snapshot
 
-    @property
-    def _idle(self) -> Snapshot | None:
-        """What was read last, if nobody was at work then: a history that only a new trial changes.
-
-        Of thousands of trials it is not read twice for nothing.
-        """
-        return None if self._snapshot is None or self._snapshot.open else self._snapshot
-
-    def take_turn(self) -> None:
+    def take_turn(self, known: Snapshot | None = None) -> None:
         """Become the one worker that proposes the next trial; wait while another one is it.
+
+        Args:
+            known: The history as it was a moment ago; None: it is read.
 
         Raises:
             CampaignOver: If the budget is spent.
         """
         if self._turn is None:
-            self._turn, self._snapshot = self._turns.take(self._idle)
+            self._turn, self._snapshot = self._turns.take(known)
 
     def give_up_turn(self) -> None:
         """Leave the next proposal to whoever asks for it; nothing where this is not the one."""
@@ -201,7 +196,7 @@ class CampaignStore:
         """The trial that this process works on, else an interrupted one, taken over; else None."""
         if self._open is not None or self._turn is not None:
             return self._open
-        self._snapshot = self._idle
+        self._snapshot = None
         trials = [run for run in self._known.open if run_format.is_proposed(run)]
         for run in trials:
             if run_format.is_over(run):  # its holder was killed before its last word
@@ -237,7 +232,8 @@ class CampaignStore:
             if trial.score is None:
                 return trial
             self.finish()
-        self.take_turn()
+        # Of thousands of trials, what was just read is not read again for nothing.
+        self.take_turn(None if self._known.open else self._known)
         return None
 
     def current(self) -> Trial:

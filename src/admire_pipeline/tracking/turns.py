@@ -62,8 +62,9 @@ class Turns:
         """Take the next turn; wait while it is another worker's.
 
         Args:
-            known: The history as it was a moment ago, with nobody at work. If another worker has
-                begun meanwhile, the ledger tells; then it is read again.
+            known: The history as it was a moment ago, with no run open; None: it is read. Where
+                the ledger admits this worker to the number after its last, nobody has begun since,
+                and what it says is whole. Else it is read again.
 
         Returns:
             The lease of the run to propose in, and the history with all that was proposed before.
@@ -73,18 +74,20 @@ class Turns:
         """
         waiting = False
         while True:
-            known = known or self._history.read()
-            drafts = self._drafts(known)
-            self._check_budget(known)
+            history = known or self._history.read()
+            drafts = self._drafts(history)
+            self._check_budget(history)
             free = next(find_free(self._client, drafts, self._settings.heartbeat_timeout), None)
             lease = None
             if free is not None:
                 lease = self._take_over(free)
             elif not drafts:
-                lease = self._begin(known)
+                lease = self._begin(history)
             if lease is not None:
-                return lease, known
-            known = None
+                return lease, history
+            if known is not None:  # somebody has begun since
+                known = None
+                continue
             if not waiting:
                 logger.info("waiting for another worker's proposal")
                 waiting = True
