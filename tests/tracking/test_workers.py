@@ -157,7 +157,7 @@ def test_every_claim_is_a_look(store: CampaignStore) -> None:
 def test_one_who_has_begun_between_a_look_and_a_turn_is_seen_at_once(
     store: CampaignStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of the two looks of a step only the first is at the history, where nobody was at work."""
+    """The turn goes by what the claim has read, until the ledger refuses its number."""
     other, begin = again(store), Turns._begin
 
     def begin_late(turns: Turns, known: Snapshot) -> lease.Lease | None:
