@@ -222,6 +222,15 @@ def test_in_a_pool_the_score_of_a_run_is_what_counts() -> None:
     assert recommendation is not None and recommendation.score_mean < 0.9
 
 
+def test_in_a_pool_an_untried_mixture_has_to_promise_more() -> None:
+    """After one trial all promise the same, and the order of a table's rows is no reason."""
+    space = make_pools(make_space(3), (4, 4, 12))
+    frame = make_frame(space, space.pools[-1][7:8], [2], [0.3])
+    recommendation = recommend(space, frame, make_policy("admire"), 0)
+    assert recommendation is not None
+    assert recommendation.trial == "t0"
+
+
 @pytest.mark.parametrize("pools", [False, True])
 def test_the_target_alone_is_all_that_admire_target_knows(pools: bool) -> None:
     space = make_space(3)

@@ -129,8 +129,12 @@ class Admire(Policy):
         seen = representative(observed)
         surrogate = fit(space, seen, self.surrogate)
         if space.pools:
-            options = Options.of_pool(surrogate, space.pools[-1], _pool_scores(space, observed))
-            mixture = space.pools[-1][int(options.values.argmax())]
+            pool, scores = space.pools[-1], _pool_scores(space, observed)
+            means, deviations = surrogate.predict(pool)
+            values = np.where(np.isnan(scores), means, scores)
+            equals = np.flatnonzero(values >= values.max() - _TIE * deviations.max())
+            # Among equals, as all are after the first trial, one that was tried.
+            mixture = pool[min(equals, key=lambda i: (np.isnan(scores[i]), -values[i]))]
             return _recommendation(surrogate, mixture, find_trial(trials, mixture))
         tried = seen.feasible(space)
         distrust = len(tried) > 0 and len(seen) <= _TRUSTED
