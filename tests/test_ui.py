@@ -51,8 +51,8 @@ def test_nothing_is_told_to_listen_elsewhere() -> None:
 
     tests/test_containers.py has what the containers publish.
     """
-    # Those of text: whatever else is tracked (figures, tables) tells nobody to listen.
-    texts = ["git", "-C", str(ROOT), "grep", "-I", "-l", "", "--", ":!*.py"]
+    # Those of text: whatever else is tracked (figures, Parquet) tells nobody to listen.
+    texts = ["git", "-C", str(ROOT), "grep", "--no-color", "-I", "-l", "", "--", ":!*.py"]
     listed = subprocess.run(texts, check=True, capture_output=True, text=True)
     files = [ROOT / name for name in listed.stdout.splitlines()]
     asked = re.compile(r"--(?:host|bind|listen[a-z_-]*)[= \"',]+([0-9a-zA-Z.:\[\]*]+)")

@@ -223,12 +223,19 @@ def test_in_a_pool_the_score_of_a_run_is_what_counts() -> None:
 
 
 def test_in_a_pool_an_untried_mixture_has_to_promise_more() -> None:
-    """After one trial all promise the same, and the order of a table's rows is no reason."""
+    """After one trial of the target all promise the same; a table's first row is no better."""
     space = make_pools(make_space(3), (4, 4, 12))
-    frame = make_frame(space, space.pools[-1][7:8], [2], [0.3])
+    pool = space.pools[-1]
+    frame = make_frame(space, pool[7:8], [2], [0.3])
     recommendation = recommend(space, frame, make_policy("admire"), 0)
     assert recommendation is not None
     assert recommendation.trial == "t0"
+    # The more of the first domain the better, and that with most of it was not tried.
+    rising = pool[np.argsort(pool[:, 0])]
+    frame = make_frame(space, rising[:6], [2] * 6, rising[:6, 0].tolist())
+    recommendation = recommend(space, frame, make_policy("admire"), 0)
+    assert recommendation is not None
+    assert recommendation.trial is None
 
 
 @pytest.mark.parametrize("pools", [False, True])

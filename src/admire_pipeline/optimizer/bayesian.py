@@ -32,7 +32,7 @@ _INCUMBENTS = 3
 _OPTIONS = 150
 _TRUSTED = 6  # observed trials that end the distrust in mixtures never tried
 _CLIMBS = 2
-# Predictions closer than this fraction of their standard deviation are equal.
+# Predictions closer than this fraction of the largest standard deviation are equal.
 _TIE = 1e-3
 
 
@@ -131,10 +131,9 @@ class Admire(Policy):
         if space.pools:
             pool, scores = space.pools[-1], _pool_scores(space, observed)
             means, deviations = surrogate.predict(pool)
-            values = np.where(np.isnan(scores), means, scores)
-            equals = np.flatnonzero(values >= values.max() - _TIE * deviations.max())
-            # Among equals, as all are after the first trial, one that was tried.
-            mixture = pool[min(equals, key=lambda i: (np.isnan(scores[i]), -values[i]))]
+            # Among equals, as all are after one trial of the target, one that was tried.
+            values = np.where(np.isnan(scores), means - _TIE * deviations.max(), scores)
+            mixture = pool[int(values.argmax())]
             return _recommendation(surrogate, mixture, find_trial(trials, mixture))
         tried = seen.feasible(space)
         distrust = len(tried) > 0 and len(seen) <= _TRUSTED
