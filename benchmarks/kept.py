@@ -26,6 +26,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 REPORTS = ROOT / "data" / "08_reporting" / "benchmark"
 FILE = "file"
 """Column with the name of a campaign's own file, which says all that decides its result."""
+DIGITS = {"propose_seconds": 4, "recommend_seconds": 4}
+"""Decimals of a column: most of a file would else be digits of seconds that no clock repeats."""
 
 
 def pack(benchmark: Path, folder: Path) -> None:
@@ -43,9 +45,10 @@ def pack(benchmark: Path, folder: Path) -> None:
             frames.setdefault(str(name), frame)
     if not frames:
         raise SystemExit(f"{benchmark / JOBS}: no campaign has been finished there")
-    together = pd.concat([frames[name] for name in sorted(frames)], ignore_index=True)
+    together = pd.concat([frames[name] for name in sorted(frames)], ignore_index=True).round(DIGITS)
     folder.mkdir(parents=True, exist_ok=True)
-    save_atomically(kept, lambda path: together.to_parquet(path, compression="zstd", index=False))
+    write = partial(together.to_parquet, compression="zstd", compression_level=19, index=False)
+    save_atomically(kept, write)
     print(f"{len(frames)} campaigns in {kept}")  # noqa: T201
 
 

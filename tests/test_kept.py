@@ -42,7 +42,9 @@ def test_another_machine_goes_on_with_what_was_run_here(tmp_path: Path) -> None:
     assert kept("unpack", results, "--reports", there).startswith("4 campaigns of ")
     outcome = run_plan(replace(here, folder=there / "made-up"), 1, redo=True)
     assert (outcome.reused, outcome.outdated) == (4, 0)
-    pd.testing.assert_frame_equal(outcome.curves, whole)
+    # What the clock said travels to a tenth of a millisecond, all else as it is.
+    seconds = {"propose_seconds": 4, "recommend_seconds": 4}
+    pd.testing.assert_frame_equal(outcome.curves, whole.round(seconds))
 
     run_plan(replace(here, seeds=(2,), folder=there / "made-up"), 1)
     assert kept("pack", there / "made-up", results).startswith("6 campaigns in "), "four as before"
