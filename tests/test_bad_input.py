@@ -16,6 +16,7 @@ from admire_pipeline.training.weights import TRAINING_RUN, model_hash
 from tests.conftest import Project
 
 FINE_TUNING = "fidelities.nano.training"
+LETTERS = "bits_per_byte.letters"
 
 # file, dotted key, value (None removes the key), what the line must say
 CONFIG_FAULTS: list[tuple[str, str, Any, str]] = [
@@ -173,6 +174,23 @@ CONFIG_FAULTS: list[tuple[str, str, Any, str]] = [
         "objective",
         {"weights": {"bits_per_byte.letters": -1}},
         r"objective\.weights: weight of bits_per_byte\.letters is -1",
+    ),
+    *[
+        ("parameters.yml", "search.constraints", {metric: bound}, message)
+        for metric, bound, message in (
+            ("acc.quiz", {"at_least": 1}, r"search\.constraints: unknown metric 'acc\.quiz'"),
+            (LETTERS, {}, r"constraints\.bits_per_byte\.letters: at_least -inf, .* one of the two"),
+            (LETTERS, {"at_least": 1, "at_most": 2}, r"at_least 1\.0, at_most 2\.0; allowed: one"),
+            (LETTERS, {"at_lest": 1}, r"at_lest: unknown key; did you mean 'at_least'"),
+            (LETTERS, {"at_most": 1, "probability": 1}, r"letters\.probability: 1\.0; .* less th"),
+            (LETTERS, {"at_most": float("inf")}, r"letters\.at_most: inf .* finite"),
+        )
+    ],
+    (
+        "parameters.yml",
+        "search",
+        {"policy": "random", "constraints": {LETTERS: {"at_most": 1}}},
+        r"search: policy: 'random' does not heed constraints .*; allowed with them: admire, ",
     ),
     (
         "parameters.yml",

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from statistics import NormalDist
 
 import pytest
 
@@ -41,6 +42,37 @@ def test_it_says_what_the_last_step_said_without_the_corpus(project: Project, st
     after = project.runs()
     assert [run.to_dictionary() for run in after] == [run.to_dictionary() for run in before]
     assert not (project.folder / "data" / "05_model_input" / "corpus").exists()
+
+
+@pytest.mark.slow
+def test_a_bound_on_a_metric_that_comes_later(project: Project, steps: Steps) -> None:
+    """No trial scores another way for it: the campaign goes on, and says what will come of it."""
+    project.set("parameters.yml", "search.policy", "admire")
+    project.set("parameters.yml", "objective", {"weights": {"bits_per_byte.letters": 1}})
+    steps(project, 2)
+    bound = {"bits_per_byte.numbers": {"at_most": 1.5, "probability": 0.8}}
+    project.set("parameters.yml", "search.constraints", bound)
+
+    for command in (REPORT, ("run", "--pipelines=admire_step")):
+        result = project.kedro(*command)
+        assert result.exit_code == 0, result.output
+        kept = project.folder / "data" / "08_reporting" / "recommendation.json"
+        said = json.loads(kept.read_text())
+        (told,) = said["constraints"]
+        predicted = said["metrics"]["bits_per_byte.numbers"]
+        z = (1.5 - predicted["mean"]) / predicted["sd"]
+        probability = NormalDist().cdf(z)
+        assert told == {
+            "metric": "bits_per_byte.numbers",
+            "at_most": 1.5,
+            "probability": 0.8,
+            "predicted_probability": pytest.approx(probability),
+        }
+        line = (
+            f"bound   bits_per_byte.numbers at most 1.5: predicted {predicted['mean']:.4f} ± "
+            f"{predicted['sd']:.4f}, kept with probability {probability:.2f}"
+        )
+        assert " ".join(line.split()) in " ".join(result.output.split())
 
 
 def test_open_and_given_up_trials_count(project: Project, steps: Steps) -> None:

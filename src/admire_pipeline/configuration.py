@@ -69,7 +69,7 @@ def check_configuration(parameters: Any, corpus: Any, offline: bool = False) -> 
         raise UserError(f"search: {error}") from None
     _check_worker(config)
     _check_unit(config)
-    _check_objective(config)
+    _check_metrics(config)
     check_names(config.evaluation)
     if not isinstance(corpus.get("filepath"), str):
         raise UserError(
@@ -126,7 +126,7 @@ def _check_room(evaluation: EvaluationSettings, fidelity: FidelitySettings, key:
             )
 
 
-def _check_objective(config: Configuration) -> None:
+def _check_metrics(config: Configuration) -> None:
     measured = measured_metrics(config.corpus.evaluated, config.evaluation)
     for name, task in config.evaluation.tasks.items():
         if measured.count(f"{task.metric}.{name}") > 1:
@@ -134,8 +134,10 @@ def _check_objective(config: Configuration) -> None:
                 f"evaluation.tasks.{name}: it measures {task.metric!r}, and so does the domain of "
                 "that name; allowed: another name"
             )
-    for name in config.objective.weights or {}:
-        if name not in measured:
-            raise UserError(
-                f"objective.weights: unknown metric {name!r}; {suggest(name, measured)}"
-            )
+    for key, named in (
+        ("objective.weights", config.objective.weights or {}),
+        ("search.constraints", config.search.constraints),
+    ):
+        for name in named:
+            if name not in measured:
+                raise UserError(f"{key}: unknown metric {name!r}; {suggest(name, measured)}")

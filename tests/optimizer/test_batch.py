@@ -8,7 +8,7 @@ import torch
 
 from admire_pipeline.optimizer import Trials
 from admire_pipeline.optimizer.acquisition import KnowledgeGradient, Options
-from admire_pipeline.optimizer.batch import best_batch, gain_per_trial
+from admire_pipeline.optimizer.batch import best_batch
 from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
 from tests.optimizer.tables import hill_frame, make_space
 
@@ -36,7 +36,7 @@ def test_a_batch_of_one_is_one_trial(fidelity: int) -> None:
     for mixture in torch.from_numpy(POINTS[[0, 10, 28]]):
         expected = gain(mixture[None, None]).item()
         # Both by the same quadrature.
-        assert gain_per_trial(gain, mixture[None]) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+        assert gain.per_trial(mixture[None]) == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
 def test_averaged_over_draws_a_batch_of_one_is_nearly_one_trial() -> None:
@@ -45,7 +45,7 @@ def test_averaged_over_draws_a_batch_of_one_is_nearly_one_trial() -> None:
     options = Options.everywhere(surrogate, POINTS)
     gain = KnowledgeGradient(surrogate, 1, options)
     one = torch.from_numpy(POINTS[[0]])
-    assert gain_per_trial(gain, one) == pytest.approx(gain(one[None]).item(), rel=0.3)
+    assert gain.per_trial(one) == pytest.approx(gain(one[None]).item(), rel=0.3)
 
 
 def test_several_trials_gain_what_their_scores_would() -> None:
@@ -65,7 +65,7 @@ def test_several_trials_gain_what_their_scores_would() -> None:
         best = (values + scores[:, :number] @ slopes).max(axis=1)
         rates.append((best.mean() - values.max()) / number)
     # A tail that few of 128 draws reach.
-    assert gain_per_trial(gain, four) == pytest.approx(max(rates), rel=3 * TOLERANCE)
+    assert gain.per_trial(four) == pytest.approx(max(rates), rel=3 * TOLERANCE)
 
 
 def test_where_one_trial_hardly_tells_several_are_worth_more_than_as_many_times_one() -> None:
@@ -93,7 +93,7 @@ def test_mixtures_much_alike_are_not_tried_twice() -> None:
     # Were the 30 chosen, 8 trials would tell hardly more than one.
     expected = best_batch(gain, POINTS, 8)[0]
     assert best_batch(gain, alike, 8)[0] == pytest.approx(expected, rel=TOLERANCE)
-    assert gain_per_trial(gain, torch.from_numpy(alike[:8])) < 0.9 * expected
+    assert gain.per_trial(torch.from_numpy(alike[:8])) < 0.9 * expected
 
 
 def test_where_nothing_is_open_the_gain_is_zero() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from admire_pipeline.mixture import MixtureSpace
 from admire_pipeline.optimizer import (
+    Constraint,
     Fidelity,
     PolicySettings,
     Space,
@@ -134,9 +135,9 @@ def cases(draw: st.DrawFn, domains: st.SearchStrategy[int], most: int = 12) -> C
     )
 
 
-def check(case: Case, name: str) -> None:
+def check(case: Case, name: str, constraints: Sequence[Constraint] = ()) -> None:
     space = case.space
-    policy = make_policy(name, PolicySettings(design_trials=case.design))
+    policy = make_policy(name, PolicySettings(design_trials=case.design), constraints)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -195,6 +196,28 @@ RUN = settings(
 @given(case=cases(st.integers(3, 6)))
 def test_on_the_simplex(name: str, case: Case) -> None:
     check(case, name)
+
+
+def bounds_on_metrics(case: Case) -> list[Constraint]:
+    """Bounds that all, some or none of the trials meet, on metrics that some of them lack."""
+    rng = np.random.default_rng(case.seed)
+    found = []
+    for metric in case.space.objective:
+        values = case.frame[f"metric.{metric}"].dropna()
+        middle = float(rng.choice(values)) if len(values) else 0.0
+        spread = float(rng.choice([0.0, 1e-6, 1.0, 1e6]))
+        bound = float(rng.choice([middle, middle - spread, middle + spread]))
+        side = str(rng.choice(["at_least", "at_most"]))
+        probability = float(rng.choice([1e-6, 0.5, 0.999999]))
+        found.append(Constraint(metric, **{side: bound}, probability=probability))
+    return found
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@settings(RUN, max_examples=30)
+@given(case=cases(st.integers(3, 6)))
+def test_with_constraints(name: str, case: Case) -> None:
+    check(case, name, bounds_on_metrics(case))
 
 
 @pytest.mark.parametrize("name", POLICIES)

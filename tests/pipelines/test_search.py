@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from admire_pipeline.errors import UserError
-from admire_pipeline.optimizer import PolicySettings, Space, Trials, propose
+from admire_pipeline.optimizer import Constraint, PolicySettings, Space, Trials, propose
+from admire_pipeline.optimizer.bayesian import Admire
 from admire_pipeline.optimizer.costs import learn_costs
 from admire_pipeline.pipelines.search import (
     SearchSettings,
@@ -56,6 +57,17 @@ def space() -> Space:
 def test_the_policy_gets_what_was_set() -> None:
     search = SearchSettings(policy="admire", design_trials=3, proof_trials=1)
     assert search.build_policy().settings == PolicySettings(design_trials=3, proof_trials=1)
+
+
+def test_the_policy_gets_the_bounds_on_metrics() -> None:
+    bounds = {"acc.b": {"at_least": 0.5}, "bits_per_byte.a": {"at_most": 2, "probability": 0.99}}
+    search = SearchSettings.model_validate({"policy": "admire", "constraints": bounds})
+    policy = search.build_policy()
+    assert isinstance(policy, Admire)
+    assert policy.constraints == (
+        Constraint("acc.b", at_least=0.5, probability=0.9),
+        Constraint("bits_per_byte.a", at_most=2.0, probability=0.99),
+    )
 
 
 def test_the_last_fidelity_is_the_target(space: Space) -> None:

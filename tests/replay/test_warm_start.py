@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,20 @@ def test_runs_are_observed_trials_that_cost_nothing(tmp_path: Path) -> None:
     np.testing.assert_allclose(trials.scores, [-0.725, -1.45])
     np.testing.assert_allclose(trials.score_errors, [0.5, np.nan])
     assert "metric.other" not in table
+
+
+def test_a_metric_that_is_bounded_alone_may_be_missing(tmp_path: Path) -> None:
+    """It has weight 0: the score is the same without it."""
+    runs().to_csv(tmp_path / "runs.csv", index=False)
+    bounded = {"other": 0.0, "absent": 0.0, **SPACE.objective}
+    space = replace(SPACE, objective=bounded)
+    table = tabulate_known_runs(tmp_path / "runs.csv", space, "search.warm_start")
+    trials = Trials.from_frame(space, table)
+    np.testing.assert_allclose(trials.scores, [-0.725, -1.45])
+    np.testing.assert_allclose(trials.score_errors, [0.5, np.nan])
+    np.testing.assert_allclose(
+        trials.metrics, [[np.nan, np.nan, 1.0, 0.1], [1.0, np.nan, 2.0, 0.2]]
+    )
 
 
 @pytest.mark.parametrize(

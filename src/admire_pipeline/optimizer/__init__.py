@@ -6,10 +6,12 @@ importing this package is cheap.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from admire_pipeline.optimizer.constraints import Constraint
 from admire_pipeline.optimizer.policy import (
     NothingToPropose,
     Policy,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "POLICIES",
+    "Constraint",
     "Fidelity",
     "NothingToPropose",
     "Policy",
@@ -48,25 +51,40 @@ POLICIES = {
 """Where each policy is found, by its name in the configuration; the first is the default."""
 
 
-def make_policy(name: str = "admire", settings: PolicySettings | None = None) -> Policy:
+CONSTRAINED = ("admire", "admire-target")
+"""Policies that heed constraints."""
+
+
+def make_policy(
+    name: str = "admire",
+    settings: PolicySettings | None = None,
+    constraints: Sequence[Constraint] = (),
+) -> Policy:
     """Make a policy by name.
 
     Args:
         name: One of ``POLICIES``.
         settings: What the user set; defaults where None.
+        constraints: Bounds on metrics that the recommended mixture is to keep.
 
     Returns:
         The policy.
 
     Raises:
-        ValueError: If there is no policy of that name.
+        ValueError: If there is no policy of that name, or it does not heed constraints.
     """
     if name not in POLICIES:
         near = get_close_matches(name, POLICIES, n=1, cutoff=0.0)[0]
         raise ValueError(f"policy: {name!r} is not one of {list(POLICIES)}, did you mean {near!r}?")
+    if constraints and name not in CONSTRAINED:
+        raise ValueError(
+            f"policy: {name!r} does not heed constraints (of {constraints[0].metric!r}); allowed "
+            f"with them: {', '.join(CONSTRAINED)}"
+        )
+    choices: dict[str, Any] = {"constraints": constraints} if constraints else {}
     module, _, attribute = POLICIES[name].partition(".")
     policy: Policy = getattr(import_module(f"{__name__}.{module}"), attribute)(
-        settings or PolicySettings()
+        settings or PolicySettings(), **choices
     )
     return policy
 

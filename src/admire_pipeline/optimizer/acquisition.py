@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
 from botorch.acquisition import AcquisitionFunction
+from linear_operator.utils.cholesky import psd_safe_cholesky
 from torch import Tensor
 
 from admire_pipeline.optimizer.surrogate import CHUNK, Moments, Surrogate
@@ -16,6 +18,9 @@ NODES = torch.linspace(-8, 8, 129, dtype=torch.float64)
 """Values of a standard normal variable, for the trapezoid rule ..."""
 WEIGHTS = torch.softmax(-(NODES**2) / 2, dim=0)
 """... and their weights."""
+
+MOST = 32
+"""Trials of one size that are considered together."""
 
 
 class TargetMean(AcquisitionFunction):
@@ -129,3 +134,50 @@ class KnowledgeGradient(AcquisitionFunction):
         if not self.options.realised or self.fidelity != self.surrogate.target:
             return torch.zeros(len(self.options.mixtures), len(mixtures), dtype=mixtures.dtype)
         return (self.options.mixtures.unsqueeze(1) == mixtures).all(dim=-1).to(mixtures)
+
+    def per_trial(self, mixtures: Tensor) -> float:
+        """Return the largest gain per trial of the first 1, 2, 4, ... and all of some mixtures.
+
+        The hyperparameters of each draw are taken for known, and the gains averaged, weighted by
+        the draw's part in the score's variance; the options' values are the averaged ones in all
+        draws.
+
+        Args:
+            mixtures: ``b x K``, ``b`` at most ``MOST``.
+        """
+        surrogate, options, count = self.surrogate, self.options, len(mixtures)
+        moments = self.moments(mixtures)
+        noise = surrogate.noise_by_draw(self.fidelity)[:, None, None]
+        observed = surrogate.covariance_by_draw(moments, moments)
+        observed = observed + noise * torch.eye(count, dtype=mixtures.dtype)
+        root = psd_safe_cholesky(observed, max_tries=8)
+        change = surrogate.covariance_by_draw(options.moments, moments)
+        change = options.open.unsqueeze(1) * (change + noise * self.settled(mixtures))
+        change = torch.linalg.solve_triangular(root, change.transpose(1, 2), upper=False)
+        top = options.values.amax()
+        alone = (options.values + change[:, :1] * NODES.unsqueeze(1)).amax(dim=2) - top
+        best = float(surrogate.weight @ (alone @ WEIGHTS))
+        normal = normal_draws()[0, :count].T
+        shifts, done = normal[:, :1] @ change[:, :1], 1
+        while done < count:
+            number = min(2 * done, count)
+            # In a triangle the first trials do not depend on later ones: more add to the sum.
+            shifts = shifts + normal[:, done:number] @ change[:, done:number]
+            # Of each draw its opposite too: without information the gain is exactly 0.
+            after = options.values + torch.cat([shifts, -shifts], dim=1)
+            gains = (after.amax(dim=2) - top).mean(dim=1)
+            best = max(best, float(surrogate.weight @ gains) / number)
+            done = number
+        return max(best, 0.0)
+
+
+@cache
+def normal_draws(series: int = 1) -> Tensor:
+    """Return normal draws, ``series x MOST x 64``, always the same: what is compared shares them.
+
+    Args:
+        series: One for each quantity that trials show.
+    """
+    engine = torch.quasirandom.SobolEngine(series * MOST, scramble=True, seed=0)
+    uniform = engine.draw(64, dtype=torch.float64).clamp(1e-6, 1 - 1e-6)
+    return torch.special.ndtri(uniform).T.reshape(series, MOST, -1)

@@ -8,19 +8,13 @@ Frazier and Powell 2010, "Paradoxes in learning and the marginal value of inform
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import torch
-from linear_operator.utils.cholesky import psd_safe_cholesky
 from torch import Tensor
 
-from admire_pipeline.optimizer.acquisition import NODES, WEIGHTS, KnowledgeGradient
+from admire_pipeline.optimizer.acquisition import KnowledgeGradient
 from admire_pipeline.optimizer.numerics import one_thread
 from admire_pipeline.optimizer.surrogate import CHUNK
-
-MOST = 32
-"""Trials of one size that are considered together."""
 
 _LIKELIEST = 4  # of the surrogate's own draws: enough to choose by, not to tell what it is worth
 _SHORTLIST = 64  # mixtures whose covariances with one another are worth their price
@@ -41,16 +35,7 @@ def best_batch(gain: KnowledgeGradient, mixtures: np.ndarray, most: int) -> tupl
     with torch.no_grad():
         candidates = torch.from_numpy(mixtures)
         rows = _telling(gain, candidates, min(most, len(mixtures)))
-        return gain_per_trial(gain, candidates[rows]), int(rows[0])
-
-
-@cache
-def _normal() -> Tensor:
-    """Return normal draws, ``64 x MOST``, the same for all sizes: what is compared shares them."""
-    uniform = torch.quasirandom.SobolEngine(MOST, scramble=True, seed=0).draw(
-        64, dtype=torch.float64
-    )
-    return torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6))
+        return gain.per_trial(candidates[rows]), int(rows[0])
 
 
 def _telling(gain: KnowledgeGradient, mixtures: Tensor, number: int) -> Tensor:
@@ -61,7 +46,7 @@ def _telling(gain: KnowledgeGradient, mixtures: Tensor, number: int) -> Tensor:
     """
     surrogate = gain.surrogate.likeliest(_LIKELIEST)
     options = surrogate.moments(gain.options.mixtures, surrogate.target)
-    deviation = (surrogate.variance(options) * gain.options.open).sqrt()
+    deviation = surrogate.variance(options).sqrt() * gain.options.open
     behind = gain.options.values - gain.options.values.amax()
     hope = torch.special.ndtr(behind / deviation.clamp_min(1e-300)) * gain.options.open
 
@@ -87,39 +72,3 @@ def _telling(gain: KnowledgeGradient, mixtures: Tensor, number: int) -> Tensor:
         variance = (variance - between[row] * known).clamp_min(gain.noise)
         between = between - torch.outer(between[row], known)
     return shortlist[chosen]
-
-
-def gain_per_trial(gain: KnowledgeGradient, mixtures: Tensor) -> float:
-    """Return the largest gain per trial of the first 1, 2, 4, ... and all of some mixtures.
-
-    The hyperparameters of each draw are taken for known, and the gains averaged, weighted by the
-    draw's part in the score's variance; the options' values are the averaged ones in all draws.
-
-    Args:
-        gain: Of single trials, at the size in question.
-        mixtures: ``b x K``, ``b`` at most ``MOST``.
-    """
-    surrogate, options, count = gain.surrogate, gain.options, len(mixtures)
-    moments = gain.moments(mixtures)
-    noise = surrogate.noise_by_draw(gain.fidelity)[:, None, None]
-    observed = surrogate.covariance_by_draw(moments, moments)
-    observed = observed + noise * torch.eye(count, dtype=mixtures.dtype)
-    root = psd_safe_cholesky(observed, max_tries=8)
-    change = surrogate.covariance_by_draw(options.moments, moments)
-    change = options.open.unsqueeze(1) * (change + noise * gain.settled(mixtures))
-    change = torch.linalg.solve_triangular(root, change.transpose(1, 2), upper=False)
-    top = options.values.amax()
-    alone = (options.values + change[:, :1] * NODES.unsqueeze(1)).amax(dim=2) - top
-    best = float(surrogate.weight @ (alone @ WEIGHTS))
-    normal = _normal()[:, :count]
-    shifts, done = normal[:, :1] @ change[:, :1], 1
-    while done < count:
-        number = min(2 * done, count)
-        # In a triangle the first trials do not depend on later ones: more of them add to the sum.
-        shifts = shifts + normal[:, done:number] @ change[:, done:number]
-        # Of each draw its opposite too: without information the gain is exactly 0.
-        after = options.values + torch.cat([shifts, -shifts], dim=1)
-        gains = (after.amax(dim=2) - top).mean(dim=1)
-        best = max(best, float(surrogate.weight @ gains) / number)
-        done = number
-    return max(best, 0.0)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from admire_pipeline.optimizer.acquisition import KnowledgeGradient, Options, TargetMean
-from admire_pipeline.optimizer.batch import MOST, best_batch, gain_per_trial
+from admire_pipeline.optimizer.acquisition import MOST, KnowledgeGradient, Options
+from admire_pipeline.optimizer.batch import best_batch
+from admire_pipeline.optimizer.belief import Belief, Gains
+from admire_pipeline.optimizer.constrained import ConstrainedBelief
+from admire_pipeline.optimizer.constraints import Constraint
 from admire_pipeline.optimizer.design import in_set_up, next_design_mixture, open_fidelities
 from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
+from admire_pipeline.optimizer.limits import fit_limits
 from admire_pipeline.optimizer.numerics import torch_seed
 from admire_pipeline.optimizer.policy import (
     NothingToPropose,
@@ -24,12 +30,10 @@ from admire_pipeline.optimizer.pool import find_trial, untried
 from admire_pipeline.optimizer.search import Ranking, candidates, maximise, rank
 from admire_pipeline.optimizer.space import Space
 from admire_pipeline.optimizer.subset import representative
-from admire_pipeline.optimizer.surrogate import Surrogate
 from admire_pipeline.optimizer.trials import Trials
 
 _CANDIDATES = 100
 _INCUMBENTS = 3
-_OPTIONS = 150
 _TRUSTED = 6  # observed trials that end the distrust in mixtures never tried
 _CLIMBS = 2
 # Predictions closer than this fraction of the largest standard deviation are equal.
@@ -51,6 +55,7 @@ class Admire(Policy):
         settings: What the user set.
         surrogate: Choices in the surrogate.
         batches: Compare sizes by the number of trials that pays best, not by single trials.
+        constraints: Bounds on metrics that the recommended mixture is to keep; not in pools.
     """
 
     name = "admire"
@@ -62,10 +67,12 @@ class Admire(Policy):
         *,
         surrogate: SurrogateSettings | None = None,
         batches: bool = True,
+        constraints: Sequence[Constraint] = (),
     ) -> None:
         super().__init__(settings)
         self.surrogate = surrogate or SurrogateSettings()
         self.batches = batches
+        self.constraints = tuple(constraints)
 
     def propose(self, space: Space, trials: Trials, seed: int) -> Proposal:
         """Choose the next design point, or else the best value over fidelities and mixtures."""
@@ -78,22 +85,23 @@ class Admire(Policy):
             return self._design(space, trials, fidelities, seed)
         rng = trial_rng(seed, trials)
         with torch_seed(rng):
-            surrogate = fit(space, seen, self.surrogate)
+            belief = self._fit(space, seen)
             if space.pools:
-                surrogate = _believe(surrogate, trials)
-                options = Options.of_pool(surrogate, space.pools[-1], _pool_scores(space, observed))
+                belief = belief.believe(trials)
+                pool, scores = space.pools[-1], _pool_scores(space, observed)
+                options = Options.of_pool(belief.surrogate, pool, scores)
+                gains: Gains = partial(KnowledgeGradient, belief.surrogate, options=options)
                 left = {fidelity: untried(space, trials, fidelity) for fidelity in fidelities}
             else:
-                points = _best_predicted(space, surrogate, seen, rng).mixtures
+                points = _best_predicted(space, belief, seen, rng).mixtures
                 near = candidates(space.mixtures, points[:_INCUMBENTS], _CANDIDATES, rng)
                 points = np.vstack([points[: 2 * _CANDIDATES], near])
-                surrogate = _believe(surrogate, trials)
-                options = Options.everywhere(surrogate, _hopeful(surrogate, points))
+                gains = belief.believe(trials).gains(points)
                 left = {
                     fidelity: points[~trials.holds(points, fidelity)] for fidelity in fidelities
                 }
             choices = [
-                self._choose(space, trials, KnowledgeGradient(surrogate, fidelity, options), rows)
+                self._choose(space, trials, gains(fidelity), rows)
                 # The target first, to which it falls if nothing seems to gain anything.
                 for fidelity, rows in reversed(left.items())
                 if len(rows)
@@ -127,14 +135,14 @@ class Admire(Policy):
         if not len(observed):
             return None
         seen = representative(observed)
-        surrogate = fit(space, seen, self.surrogate)
+        belief = self._fit(space, seen)
         if space.pools:
             pool, scores = space.pools[-1], _pool_scores(space, observed)
-            means, deviations = surrogate.predict(pool)
+            means, deviations = belief.surrogate.predict(pool)
             # Among equals, as all are after one trial of the target, one that was tried.
             values = np.where(np.isnan(scores), means - _TIE * deviations.max(), scores)
             mixture = pool[int(values.argmax())]
-            return _recommendation(surrogate, mixture, find_trial(trials, mixture))
+            return belief.recommendation(mixture, find_trial(trials, mixture))
         tried = seen.feasible(space)
         distrust = len(tried) > 0 and len(seen) <= _TRUSTED
         if distrust and (at_target := tried.fidelities == len(space.fidelities) - 1).any():
@@ -143,15 +151,29 @@ class Admire(Policy):
         if not distrust:
             rng = trial_rng(seed, trials)
             with torch_seed(rng):
-                best = _best_predicted(space, surrogate, seen, rng).best
+                best = _best_predicted(space, belief, seen, rng).best
             mixtures = np.vstack([mixtures, best])
-        means, deviations = surrogate.predict(mixtures)
+        values, (_, deviations) = belief.values(mixtures), belief.surrogate.predict(mixtures)
         # Among equals, as where the climb ends on a trial, the largest and latest trial.
-        ties = np.flatnonzero(means[: len(tried)] >= means.max() - _TIE * deviations.max())
+        ties = np.flatnonzero(values[: len(tried)] >= values.max() - _TIE * deviations.max())
         if not len(ties):
-            return _recommendation(surrogate, space.mixtures.project(mixtures[-1]), None)
+            return belief.recommendation(space.mixtures.project(mixtures[-1]), None)
         last = max(ties, key=lambda i: (tried.fidelities[i], i))
-        return _recommendation(surrogate, mixtures[last], tried.names[last])
+        return belief.recommendation(mixtures[last], tried.names[last])
+
+    def _fit(self, space: Space, seen: Trials) -> Belief:
+        """Return what observed trials tell.
+
+        Raises:
+            ValueError: If there are both constraints and pools.
+        """
+        surrogate = fit(space, seen, self.surrogate)
+        if not self.constraints:
+            return Belief(surrogate)
+        if space.pools:
+            raise ValueError("constraints: not in a pool of finished runs; allowed: none")
+        limits = fit_limits(space, seen, self.constraints, self.surrogate)
+        return ConstrainedBelief(surrogate, limits)
 
     def _fidelities(self, space: Space, trials: Trials) -> list[int]:
         """Return the positions of the fidelities that may be tried now.
@@ -201,7 +223,7 @@ class Admire(Policy):
         mixture, value = ranking.mixtures[first], float(ranking.values[first])
         if self.batches:
             # By the same measure as the batches of other sizes.
-            value = gain_per_trial(gain, torch.from_numpy(mixture[None]))
+            value = gain.per_trial(torch.from_numpy(mixture[None]))
         return _Choice(value / cost, mixture, fidelity)
 
 
@@ -210,21 +232,6 @@ class AdmireTarget(Admire):
 
     name = "admire-target"
     target_only = True
-
-
-def _believe(surrogate: Surrogate, trials: Trials) -> Surrogate:
-    """Condition on trials without scores.
-
-    Failed ones too: what they were to tell would be sought right beside them, again and again.
-    """
-    failed = representative(trials.where(~trials.telling))
-    return surrogate.believe(trials.where(trials.pending)).believe(failed)
-
-
-def _hopeful(surrogate: Surrogate, mixtures: np.ndarray) -> np.ndarray:
-    """Return the mixtures that may well be the best."""
-    means, deviations = surrogate.predict(mixtures)
-    return mixtures[np.argsort(-(means + 2 * deviations), kind="stable")[:_OPTIONS]]
 
 
 def _pool_scores(space: Space, observed: Trials) -> np.ndarray:
@@ -238,18 +245,12 @@ def _pool_scores(space: Space, observed: Trials) -> np.ndarray:
 
 
 def _best_predicted(
-    space: Space, surrogate: Surrogate, seen: Trials, rng: np.random.Generator
+    space: Space, belief: Belief, seen: Trials, rng: np.random.Generator
 ) -> Ranking:
-    """Rank mixtures all over the simplex, the climbed maxima first, by the target's mean."""
+    """Rank mixtures all over the simplex, the climbed maxima first, by what they are worth."""
     around = seen.feasible(space).mixtures
     if len(around):
-        means, _ = surrogate.predict(around)
-        around = around[np.argsort(-means, kind="stable")[:_INCUMBENTS]]
+        values = belief.values(around)
+        around = around[np.argsort(-values, kind="stable")[:_INCUMBENTS]]
     cover = candidates(space.mixtures, around, _CANDIDATES, rng)
-    return maximise(TargetMean(surrogate), space.mixtures, cover)
-
-
-def _recommendation(surrogate: Surrogate, mixture: np.ndarray, trial: str | None) -> Recommendation:
-    mean, deviation = surrogate.predict(mixture[None])
-    metrics = surrogate.predict_metrics(mixture)
-    return Recommendation(mixture, float(mean[0]), float(deviation[0]), trial, metrics)
+    return maximise(belief.worth(), space.mixtures, cover)

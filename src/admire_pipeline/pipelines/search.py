@@ -10,7 +10,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.mixture import MixtureSpace
-from admire_pipeline.optimizer import Fidelity, Policy, PolicySettings, Space, make_policy
+from admire_pipeline.optimizer import (
+    Constraint,
+    Fidelity,
+    Policy,
+    PolicySettings,
+    Space,
+    make_policy,
+)
 from admire_pipeline.optimizer.costs import learn_costs
 from admire_pipeline.pipelines.recipes import check_recipe
 from admire_pipeline.tracking import CampaignSettings, Trial, TrialStatus
@@ -37,6 +44,19 @@ def _pair(value: Any) -> Any:
 Bounds = Annotated[tuple[float, float], BeforeValidator(_pair)]
 
 
+class ConstraintSettings(BaseModel):
+    """What a metric must be at the target: one bound, in the metric's own unit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    at_least: float | None = None
+    """Least value that is allowed, or else"""
+    at_most: float | None = None
+    """the greatest."""
+    probability: float = 0.9
+    """With which a recommended mixture is to be within, as far as is known."""
+
+
 class SearchSettings(BaseModel):
     """How the campaign searches."""
 
@@ -51,6 +71,9 @@ class SearchSettings(BaseModel):
     """Trials of the target before smaller sizes that are not next to free; 0 to trust these."""
     bounds: dict[str, Bounds] = Field(default_factory=dict)
     """Least and greatest weight per domain; [0, 1] for those not named."""
+    constraints: dict[str, ConstraintSettings] = Field(default_factory=dict)
+    """Bounds per metric (`bits_per_byte.<validation domain>` or `<metric>.<task>`) that the
+    recommended mixture is to keep at the target, whether or not the metric is in the score."""
     warm_start: str | None = Field(default=None, min_length=1)
     """Path of a run table whose runs inform the search and cost it nothing; null: none."""
 
@@ -58,10 +81,21 @@ class SearchSettings(BaseModel):
         """The policy.
 
         Raises:
-            ValueError: If its name is unknown.
+            ValueError: If its name is unknown, it does not heed constraints, or one is impossible.
         """
         settings = PolicySettings(design_trials=self.design_trials, proof_trials=self.proof_trials)
-        return make_policy(self.policy, settings)
+        return make_policy(self.policy, settings, self.build_constraints())
+
+    def build_constraints(self) -> list[Constraint]:
+        """The bounds on metrics, as the optimizer takes them.
+
+        Raises:
+            ValueError: If one is impossible.
+        """
+        return [
+            Constraint(name, **bound.model_dump(exclude_none=True))
+            for name, bound in self.constraints.items()
+        ]
 
 
 def build_space(
@@ -109,7 +143,9 @@ def campaign_space(
     """
     domains = corpus if isinstance(corpus, CorpusSettings) else corpus.settings
     measured = measured_metrics(domains.evaluated, evaluation)
-    weights = signed_weights(measured, objective.weights)
+    # A bounded metric is known to the policy, in the score or not.
+    weights = dict.fromkeys(search.constraints, 0.0)
+    weights |= signed_weights(measured, objective.weights)
     return build_space(domains.trained, search, fidelities, weights)
 
 

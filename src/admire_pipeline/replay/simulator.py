@@ -42,6 +42,9 @@ class SimulatorProblem(Problem):
         seed: Another one is another function.
         cache: Folder for what takes long: fits and maxima.
 
+    Attributes:
+        draw: The true metrics of mixtures at a fidelity.
+
     Raises:
         UserError: If the table has no such objective.
     """
@@ -49,7 +52,7 @@ class SimulatorProblem(Problem):
     def __init__(self, table: RunTable, objective: str, seed: int, cache: Path) -> None:
         weights = objective_weights(table, objective)
         models = [cached_fit(table, metric, fit_path(table, metric, cache)) for metric in weights]
-        self._draw = Draw(table, list(weights), models, seed)
+        self.draw = Draw(table, list(weights), models, seed)
         self._weights = torch.tensor(list(weights.values()), dtype=torch.float64)
         self._target = len(table.fidelities) - 1
         space = Space(MixtureSpace(table.domains), table.fidelities, objective=weights)
@@ -61,8 +64,8 @@ class SimulatorProblem(Problem):
     def evaluate(self, mixture: np.ndarray, fidelity: int, rng: np.random.Generator) -> Evaluation:
         """Run a mixture of the simplex, with noise."""
         with torch.no_grad():
-            metrics = self._draw(torch.from_numpy(mixture[None]), fidelity)[0].numpy()
-        metrics = metrics + self._draw.noise(fidelity) * rng.standard_normal(len(metrics))
+            metrics = self.draw(torch.from_numpy(mixture[None]), fidelity)[0].numpy()
+        metrics = metrics + self.draw.noise(fidelity) * rng.standard_normal(len(metrics))
         return Evaluation(float(self._weights.numpy() @ metrics), metrics)
 
     def truth(self, mixture: np.ndarray) -> float:
@@ -74,7 +77,7 @@ class SimulatorProblem(Problem):
         with torch.no_grad():
             return np.concatenate(
                 [
-                    (self._draw(chunk, self._target) @ self._weights).numpy()
+                    (self.draw(chunk, self._target) @ self._weights).numpy()
                     for chunk in torch.from_numpy(np.ascontiguousarray(mixtures)).split(_CHUNK)
                 ]
             )
@@ -104,7 +107,7 @@ class SimulatorProblem(Problem):
 
         def loss(raw: np.ndarray) -> tuple[float, np.ndarray]:
             roots = torch.tensor(raw, requires_grad=True)
-            scores = self._draw(mixtures_of(roots), self._target) @ self._weights
+            scores = self.draw(mixtures_of(roots), self._target) @ self._weights
             value = -scores.sum() / scale
             (gradient,) = torch.autograd.grad(value, roots)
             return float(value.detach()), gradient.numpy()

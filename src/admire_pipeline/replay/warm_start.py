@@ -53,7 +53,7 @@ def tabulate_known_runs(path: Path, space: Space, key: str) -> pd.DataFrame:
         )
     names = [fidelity.name for fidelity in space.fidelities]
     _check_names(where, "fidelity", runs.frame["fidelity"].unique().tolist(), names)
-    for name in space.objective:
+    for name in (name for name, weight in space.objective.items() if weight):
         column = METRIC_PREFIX + name
         if name not in runs.metrics:
             raise UserError(
@@ -66,17 +66,20 @@ def tabulate_known_runs(path: Path, space: Space, key: str) -> pd.DataFrame:
                 "metric that the objective weighs"
             )
     weights = np.array(list(space.objective.values()), dtype=np.float64)
+    weighed = weights != 0
     metrics = [METRIC_PREFIX + name for name in space.objective]
     errors = [METRIC_ERROR_PREFIX + name for name in space.objective]
-    values = runs.frame[metrics].to_numpy(dtype=np.float64)
+    # Metrics that are bounded alone have no part in the score; a run may lack them.
+    values = runs.frame.reindex(columns=metrics).to_numpy(dtype=np.float64)
     deviations = runs.frame.reindex(columns=errors).to_numpy(dtype=np.float64)
+    parts = (deviations[:, weighed] * weights[weighed]) ** 2
     trials = pd.DataFrame(
         {
             "trial": [f"warm-{number + 1:04d}" for number in range(len(runs.frame))],
             "fidelity": runs.frame["fidelity"],
             "status": "observed",
-            "score": values @ weights,
-            "score_se": np.sqrt(((deviations * weights) ** 2).sum(axis=1)),
+            "score": values[:, weighed] @ weights[weighed],
+            "score_se": np.sqrt(parts.sum(axis=1)),
             "cost": 0.0,
         }
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -35,7 +35,7 @@ def print_recommendation(report: Mapping[str, Any], tracking_uri: str, console: 
         largest = max(best["mixture"].values())
         for domain, weight in best["mixture"].items():
             table.add_row(domain, f"{weight:.1%}", _bar(weight, largest))
-        lines += [table, _best(best)]
+        lines += [table, _best(best), *_bounds(best)]
     else:
         lines.append(Text("best    too few trials yet to recommend a mixture"))
     console.print(Group(*lines), highlight=False)
@@ -122,7 +122,7 @@ def _trial(trial: Mapping[str, Any], best: Mapping[str, Any]) -> list[Renderable
         ),
     ]
     if best:
-        lines.append(_best(best))
+        lines += [_best(best), *_bounds(best)]
     return lines
 
 
@@ -134,6 +134,23 @@ def _best(best: Mapping[str, Any]) -> Text:
         f"best    predicted score {best['score_mean']:.4f} ± {best['score_sd']:.4f} at "
         f"{best['fidelity']}{guess}; the recommended mixture above is {origin}"
     )
+
+
+def _bounds(best: Mapping[str, Any]) -> Iterator[Text]:
+    """How surely the recommended mixture keeps each bound on a metric."""
+    for bound in best["constraints"]:
+        side = "at_least" if "at_least" in bound else "at_most"
+        rule = f"bound   {bound['metric']} {side.replace('_', ' ')} {bound[side]:g}: "
+        probability = bound["predicted_probability"]
+        if probability is None:
+            yield Text(f"{rule}no trial has measured it yet")
+            continue
+        metric = best["metrics"][bound["metric"]]
+        sure = probability >= bound["probability"]
+        yield Text(
+            f"{rule}predicted {metric['mean']:.4f} ± {metric['sd']:.4f}, kept with probability "
+            f"{probability:.2f}{'' if sure else ' only'} (asked: {bound['probability']:g})"
+        )
 
 
 def _tasks(

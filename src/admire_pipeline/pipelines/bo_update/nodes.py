@@ -97,6 +97,17 @@ def recommend_mixture(  # noqa: PLR0913, PLR0917
             name: {"mean": mean, "sd": deviation}
             for name, (mean, deviation) in best.metrics.items()
         },
+        "constraints": [
+            {
+                "metric": bound.metric,
+                **search.constraints[bound.metric].model_dump(exclude_none=True),
+                # None while no trial has the metric.
+                "predicted_probability": bound.likelihood(*best.metrics[bound.metric])
+                if bound.metric in best.metrics
+                else None,
+            }
+            for bound in search.build_constraints()
+        ],
         "target_trials": int(
             ((table["fidelity"] == space.target.name) & (table["status"] == "observed")).sum()
         ),

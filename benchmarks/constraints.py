@@ -1,0 +1,185 @@
+"""What bounds on a metric cost, and whether they are kept.
+
+    python benchmarks/constraints.py [--table tulu] [--metrics a,b] [--seeds 5] [--budget 10]
+
+On a simulator (docs/benchmark.md) the table's average is to be made best where one metric is at
+least as good as of the best quarter of the table's target mixtures. Printed are, as means over
+metrics and seeds,
+
+- `kept`: how many of the recommended mixtures keep the bound, by the simulator's truth;
+- `regret` of those that do: 0 the best mixture that keeps it, 1 a random one;
+- `both`: the same of all, where a mixture that does not keep it counts as a random one.
+
+`ignored` is our policy without the bound, `random` tries mixtures of the target at random and
+recommends the best one whose trial kept the bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from botorch.acquisition import AcquisitionFunction
+from torch import Tensor
+
+from admire_pipeline.optimizer import Constraint, Policy, Trials, make_policy
+from admire_pipeline.optimizer.search import maximise
+from admire_pipeline.replay.campaign import History
+from admire_pipeline.replay.published import read_pile, read_tulu
+from admire_pipeline.replay.simulator import SimulatorProblem
+
+CACHE = Path(__file__).resolve().parents[1] / "data/06_models/simulators"
+TABLES = {"tulu": read_tulu, "pile": read_pile}
+QUANTILE = 0.75
+PRICE = 10.0  # more than the score has of the metric
+SPARE = 1e-5
+POLICIES = ("heeded", "ignored", "random")
+
+
+class Bounded:
+    """A simulator's average with a bound on one of its metrics.
+
+    Args:
+        table: Name of the table.
+        metric: The metric that is bounded.
+        seed: Of the simulator.
+    """
+
+    def __init__(self, table: str, metric: str, seed: int) -> None:
+        runs = TABLES[table]()
+        self.problem = SimulatorProblem(runs, "average", seed, CACHE)
+        objective = self.problem.space.objective
+        self.metric, self.column = metric, list(objective).index(metric)
+        self.weights = np.array(list(objective.values()))
+        self.sign = float(np.sign(objective[metric]))  # of a loss less is better
+        self.target = len(runs.fidelities) - 1
+        known = runs.mixtures(self.target)
+        self.bound = float(np.quantile(self._goodness(known), QUANTILE))
+        self.best = self._best(known, np.random.default_rng(seed))
+
+    def constraint(self) -> Constraint:
+        """Return the bound as our policy takes it."""
+        if self.sign > 0:
+            return Constraint(self.metric, at_least=self.bound)
+        return Constraint(self.metric, at_most=-self.bound)
+
+    def keeps(self, mixtures: np.ndarray) -> np.ndarray:
+        """Tell which mixtures (``n x K``) keep the bound."""
+        return self._goodness(mixtures) >= self.bound
+
+    def regret(self, mixture: np.ndarray) -> float:
+        """Return the regret of a mixture that keeps the bound."""
+        lost = self.best - self.problem.truth(mixture)
+        return lost / (self.best - self.problem.typical)
+
+    def _goodness(self, mixtures: np.ndarray) -> np.ndarray:
+        return self.sign * self._metrics(mixtures)[:, self.column]
+
+    def _metrics(self, mixtures: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return self.problem.draw(torch.from_numpy(mixtures), self.target).numpy()
+
+    def _best(self, known: np.ndarray, rng: np.random.Generator) -> float:
+        """The best score among mixtures that keep the bound, by climbs from many."""
+        space = self.problem.space.mixtures
+        tried = np.vstack([known, space.spread(500, rng), space.sample(500, rng)])
+        climbed = maximise(Truth(self), space, tried, restarts=8).mixtures
+        kept = climbed[self.keeps(climbed)]
+        return float((self._metrics(kept) @ self.weights).max())
+
+
+class Truth(AcquisitionFunction):
+    """The true score, less a price for what a mixture is short of the bound.
+
+    Args:
+        bounded: The problem.
+    """
+
+    def __init__(self, bounded: Bounded) -> None:
+        super().__init__(None)  # type: ignore[arg-type]
+        self.bounded = bounded
+
+    def forward(self, X: Tensor) -> Tensor:  # noqa: N803
+        """Evaluate mixtures ``b x 1 x K``."""
+        parts = [self._value(part) for part in X.squeeze(-2).split(500)]
+        return torch.cat(parts)
+
+    def _value(self, mixtures: Tensor) -> Tensor:
+        bounded = self.bounded
+        metrics = bounded.problem.draw(mixtures, bounded.target)
+        short = bounded.bound + SPARE - bounded.sign * metrics[:, bounded.column]
+        return metrics @ torch.from_numpy(bounded.weights) - PRICE * short.clamp_min(0)
+
+
+def spend(policy: Policy, problem: SimulatorProblem, budget: float, seed: int) -> Trials:
+    """Run a campaign and return its trials."""
+    history = History(problem)
+    names = [fidelity.name for fidelity in problem.space.fidelities]
+    while True:
+        proposal = policy.propose(problem.space, history.trials(), seed)
+        if history.cost + proposal.cost > budget * (1 + 1e-9):
+            return history.trials()
+        rng = np.random.default_rng([seed, len(history)])
+        history.run(proposal.mixture, names.index(proposal.fidelity), rng)
+
+
+def recommended(name: str, bounded: Bounded, budget: float, seed: int) -> np.ndarray:
+    """Return the mixture (``K``) that a policy recommends once the budget is spent."""
+    if name == "random":
+        trials = spend(make_policy("random"), bounded.problem, budget, seed)
+        kept = bounded.sign * trials.metrics[:, bounded.column] >= bounded.bound
+        # Where no trial has kept it, the one that came nearest.
+        rank = np.where(kept, trials.scores, -np.inf)
+        if not kept.any():
+            rank = bounded.sign * trials.metrics[:, bounded.column]
+        return np.asarray(trials.mixtures[int(rank.argmax())])
+    policy = make_policy(constraints=[bounded.constraint()] if name == "heeded" else [])
+    trials = spend(policy, bounded.problem, budget, seed)
+    found = policy.recommend(bounded.problem.space, trials, seed)
+    if found is None:
+        raise RuntimeError(f"{name} recommends nothing")
+    return found.mixture
+
+
+def measure(job: tuple[str, str, int, float]) -> list[tuple[bool, float]]:
+    """Run the campaigns of one bound: whether each policy keeps it, and its regret."""
+    table, metric, seed, budget = job
+    torch.set_num_threads(1)
+    bounded = Bounded(table, metric, seed)
+    mixtures = [recommended(name, bounded, budget, seed) for name in POLICIES]
+    return [(bool(bounded.keeps(m[None])[0]), bounded.regret(m)) for m in mixtures]
+
+
+def main() -> None:
+    """Run all campaigns and print a line a policy."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", choices=TABLES, default="tulu")
+    parser.add_argument("--metrics", help="bounded one at a time; by default the first four")
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--first", type=int, default=100, help="seed")
+    parser.add_argument("--budget", type=float, default=10)
+    parser.add_argument("--processes", type=int, default=2)
+    arguments = parser.parse_args()
+    runs = TABLES[arguments.table]()
+    metrics = arguments.metrics.split(",") if arguments.metrics else runs.metrics[:4]
+    for metric in metrics:  # the fits of the simulator, once
+        Bounded(arguments.table, metric, arguments.first)
+    seeds = range(arguments.first, arguments.first + arguments.seeds)
+    jobs = [(arguments.table, m, seed, arguments.budget) for m, seed in product(metrics, seeds)]
+    with ProcessPoolExecutor(arguments.processes) as pool:
+        found = np.array(list(pool.map(measure, jobs)))  # jobs x policies x 2
+    print(f"{arguments.table}, {seeds}, bounds on {', '.join(metrics)}")  # noqa: T201
+    for policy, (kept, regrets) in zip(POLICIES, found.transpose(1, 2, 0), strict=True):
+        keeps = kept.astype(bool)
+        print(  # noqa: T201
+            f"{policy:8s} kept {kept.mean():.2f}  regret {regrets[keeps].mean():.3f}  "
+            f"both {np.where(keeps, regrets, 1).mean():.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""How likely mixtures are to keep the constraints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from admire_pipeline.optimizer.belief import believe
+from admire_pipeline.optimizer.constraints import Constraint
+from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
+from admire_pipeline.optimizer.space import Space
+from admire_pipeline.optimizer.surrogate import Surrogate
+from admire_pipeline.optimizer.trials import Trials
+
+_TINY = 1e-150
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A constraint, and what the trials tell of its metric.
+
+    Attributes:
+        constraint: The bound.
+        surrogate: Of the metric alone; None while no trial has it.
+    """
+
+    constraint: Constraint
+    surrogate: Surrogate | None
+
+    def believe(self, trials: Trials) -> Limit:
+        """Condition on trials without scores."""
+        if self.surrogate is None:
+            return self
+        return replace(self, surrogate=believe(self.surrogate, trials))
+
+    def margins(self, mixtures: Tensor) -> Tensor:
+        """Return by how many standard deviations mixtures (``b x K``) are predicted to keep it."""
+        if self.surrogate is None:
+            return torch.zeros(len(mixtures), dtype=mixtures.dtype)
+        moments = self.surrogate.moments(mixtures, self.surrogate.target)
+        return self.standardised(moments.mean, self.surrogate.variance(moments))
+
+    def standardised(self, mean: Tensor, variance: Tensor) -> Tensor:
+        """Return such margins from moments of the metric."""
+        bound = self.constraint
+        within = torch.minimum(mean - bound.at_least, bound.at_most - mean)
+        return within / variance.clamp_min(_TINY).sqrt()
+
+
+def fit_limits(
+    space: Space, seen: Trials, constraints: Sequence[Constraint], settings: SurrogateSettings
+) -> tuple[Limit, ...]:
+    """Fit a surrogate to the metric of each constraint, by itself.
+
+    Args:
+        space: The campaign's space.
+        seen: Observed trials.
+        constraints: The bounds.
+        settings: Choices in the surrogates.
+    """
+    limits = []
+    for constraint in constraints:
+        column = list(space.objective).index(constraint.metric)
+        known = seen.where(np.isfinite(seen.metrics[:, column]))
+        alone = replace(
+            known,
+            scores=known.metrics[:, column],
+            score_errors=known.metric_errors[:, column],
+            metrics=known.metrics[:, :0],
+            metric_errors=known.metrics[:, :0],
+        )
+        model = fit(replace(space, objective={}), alone, settings) if len(known) else None
+        limits.append(Limit(constraint, model))
+    return tuple(limits)

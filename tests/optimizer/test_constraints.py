@@ -1,0 +1,294 @@
+"""Bounds on metrics: what they are worth to a search, and what is recommended under them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import norm
+
+from admire_pipeline.optimizer import (
+    POLICIES,
+    Constraint,
+    PolicySettings,
+    Space,
+    Trials,
+    make_policy,
+    propose,
+    recommend,
+)
+from admire_pipeline.optimizer.belief import Belief
+from admire_pipeline.optimizer.constrained import ConstrainedBelief
+from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
+from admire_pipeline.optimizer.limits import Limit, fit_limits
+from admire_pipeline.optimizer.surrogate import Moments, Surrogate
+from tests.optimizer.tables import hill, make_frame, make_pools, make_space
+
+SEARCH = PolicySettings(design_trials=1)
+ONE_DRAW = SurrogateSettings(averaged=False)
+SPACE = replace(make_space(3, (0.1, 1.0)), objective={"hill": 1.0, "last": 0.0})
+POINTS = SPACE.mixtures.spread(30, np.random.default_rng(0))
+# The best hill has a sixth of the last domain, half of the first; `last` is the weight of the last.
+BEST = np.array([3, 2, 1]) / 6
+BOUND = Constraint("last", at_least=0.4)
+# 64 normal draws and their opposites find a gain to about this.
+TOLERANCE = 0.1
+
+
+def trials_frame(fidelities: list[int], seed: int = 0, noise: float = 0.01) -> pd.DataFrame:
+    """Trials of ``hill``, with a metric in conflict with it that the score has no part of."""
+    rng = np.random.default_rng(seed)
+    mixtures = SPACE.mixtures.spread(len(fidelities), rng)
+    scores = hill(mixtures) + 0.005 * rng.normal(size=len(fidelities))
+    frame = make_frame(SPACE, mixtures, fidelities, scores.tolist())
+    frame["metric.hill"] = scores
+    frame["metric.last"] = mixtures[:, 2] + noise * rng.normal(size=len(fidelities))
+    return frame
+
+
+FRAME = trials_frame([0] * 4 + [1] * 10)
+SEEN = Trials.from_frame(SPACE, FRAME)
+
+
+def belief(*constraints: Constraint, settings: SurrogateSettings = ONE_DRAW) -> ConstrainedBelief:
+    surrogate = fit(SPACE, SEEN, settings)
+    return ConstrainedBelief(surrogate, fit_limits(SPACE, SEEN, constraints, settings))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({}, "constraints.acc: at_least -inf, at_most inf; allowed: one of the two, a finite"),
+        ({"at_least": math.nan}, "constraints.acc: at_least nan"),
+        ({"at_least": 2.0, "at_most": 3.0}, "at_least 2.0, at_most 3.0; allowed: one of the two"),
+        ({"at_most": 1.0, "probability": 1.0}, "constraints.acc.probability: 1.0; allowed: more"),
+        ({"at_most": 1.0, "probability": 0.0}, "less than 1"),
+    ],
+)
+def test_what_is_not_a_bound(numbers: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Constraint("acc", **numbers)
+
+
+@pytest.mark.parametrize("name", sorted(set(POLICIES) - {"admire", "admire-target"}))
+def test_policies_that_do_not_heed_bounds_say_so(name: str) -> None:
+    with pytest.raises(ValueError, match=f"policy: '{name}' does not heed .*'last'.*admire-target"):
+        make_policy(name, constraints=[BOUND])
+
+
+def test_there_are_none_in_a_pool() -> None:
+    space = make_pools(SPACE, (5, 5))
+    with pytest.raises(ValueError, match="constraints: not in a pool"):
+        recommend(space, FRAME, make_policy(constraints=[BOUND]), 0)
+
+
+def test_the_margin_has_the_probability() -> None:
+    constraint = Constraint("last", at_most=1.0, probability=0.975)
+    assert constraint.margin == pytest.approx(norm.ppf(0.975))
+
+
+@pytest.mark.parametrize(
+    ("constraint", "expected"),
+    [
+        (Constraint("last", at_least=0.4), lambda mean, sd: norm.sf(0.4, mean, sd)),
+        (Constraint("last", at_most=0.4), lambda mean, sd: norm.cdf(0.4, mean, sd)),
+    ],
+)
+def test_how_likely_a_bound_is_kept(
+    constraint: Constraint, expected: Callable[[float, float], float]
+) -> None:
+    """By the prediction of the metric that the recommendation tells of too."""
+    now = belief(constraint)
+    for mixture in POINTS[:5]:
+        mean, deviation = now.recommendation(mixture, None).metrics["last"]
+        assert abs(mean - mixture[2]) < 0.1
+        margin = now.limits[0].margins(torch.from_numpy(mixture[None])).item()
+        assert norm.cdf(margin) == pytest.approx(expected(mean, deviation))
+        assert constraint.likelihood(mean, deviation) == pytest.approx(expected(mean, deviation))
+
+
+def test_without_a_deviation_it_is_kept_or_not() -> None:
+    assert [BOUND.likelihood(mean, 0.0) for mean in (0.3, 0.4, 0.5)] == [0, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["admire", "admire-target"])
+@pytest.mark.parametrize(
+    "constraint", [BOUND, Constraint("last", at_most=0.05), replace(BOUND, probability=0.99)]
+)
+def test_the_best_mixture_within_the_bounds_is_recommended(
+    name: str, constraint: Constraint
+) -> None:
+    found = recommend(SPACE, FRAME, make_policy(name, SEARCH, [constraint]), 0)
+    assert found is not None
+    last = found.mixture[2]
+    assert constraint.at_least <= last <= constraint.at_most
+    assert constraint.likelihood(*found.metrics["last"]) >= constraint.probability
+    # No further within than certainty takes, and otherwise the best: 3 to 2 of the first two.
+    nearer = min(abs(last - constraint.at_least), abs(last - constraint.at_most))
+    assert nearer < 0.1
+    assert found.mixture[0] / found.mixture[:2].sum() == pytest.approx(0.6, abs=0.15)
+
+
+def test_the_likelier_it_is_to_be_the_further_within() -> None:
+    lasts = []
+    for probability in (0.5, 0.9, 0.999):
+        policy = make_policy(constraints=[replace(BOUND, probability=probability)])
+        found = recommend(SPACE, FRAME, policy, 0)
+        assert found is not None
+        lasts.append(found.mixture[2])
+    assert lasts == sorted(lasts)
+    assert lasts[-1] > lasts[0] + 0.01
+
+
+def test_a_bound_that_all_mixtures_keep_changes_no_recommendation() -> None:
+    free = recommend(SPACE, FRAME, make_policy(), 0)
+    bound = recommend(SPACE, FRAME, make_policy(constraints=[Constraint("last", -9.0)]), 0)
+    assert free is not None and bound is not None
+    np.testing.assert_allclose(free.mixture, bound.mixture, atol=0.01)
+    assert free.score_mean == pytest.approx(bound.score_mean, abs=1e-4)
+
+
+def test_where_no_mixture_is_sure_enough_the_likelier_ones_count_more() -> None:
+    """Beyond what any mixture has, the recommendation goes towards the bound all the same."""
+    far = recommend(SPACE, FRAME, make_policy(constraints=[Constraint("last", 1.05)]), 0)
+    assert far is not None
+    assert far.mixture[2] > 0.8
+
+
+def test_a_metric_that_no_trial_has_leaves_the_score_to_decide() -> None:
+    frame = FRAME.drop(columns="metric.last")
+    free = recommend(SPACE, frame, make_policy(), 0)
+    bound = recommend(SPACE, frame, make_policy(constraints=[BOUND]), 0)
+    assert free is not None and bound is not None
+    assert free.score_mean == pytest.approx(bound.score_mean, abs=0.01)
+    assert "last" not in bound.metrics
+    proposal = propose(SPACE, frame, make_policy(constraints=[BOUND]), 0)
+    assert SPACE.mixtures.contains(proposal.mixture)
+
+
+@pytest.mark.parametrize("fidelity", [0, 1])
+@pytest.mark.parametrize("count", [1, 4])
+def test_gain_equals_monte_carlo(fidelity: int, count: int) -> None:
+    """Draw the trials' scores and metrics, condition on them, and look at the best option."""
+    few = Trials.from_frame(SPACE, trials_frame([0] * 2 + [1] * 4, seed=1, noise=0.2))
+    bound = Constraint("last", at_least=0.5)
+    limits = fit_limits(SPACE, few, [bound], ONE_DRAW)
+    now = ConstrainedBelief(fit(SPACE, few, ONE_DRAW), limits)
+    gain = now.gains(POINTS)(fidelity)
+    options = gain.options
+    singles = gain(torch.from_numpy(POINTS).unsqueeze(-2)).detach().numpy()
+    mixtures = torch.from_numpy(POINTS[np.argsort(-singles)[:count]])
+    rng = np.random.default_rng(0)
+
+    def shifts(model: Surrogate, of: Moments) -> tuple[np.ndarray, np.ndarray]:
+        """Changes of the options' means, draws x t, and the variances that the trials remove."""
+        trial = model.moments(mixtures, fidelity)
+        inner = model.covariance(trial, trial).numpy() + model.noise(fidelity) * np.eye(count)
+        cross = model.covariance(of, trial).numpy().T
+        slopes = np.linalg.solve(inner, cross)
+        drawn = rng.multivariate_normal(np.zeros(count), inner, 40_000)
+        return drawn @ slopes, (cross * slopes).sum(axis=0)
+
+    metric = limits[0].surrogate
+    assert metric is not None
+    at = metric.moments(options.mixtures, metric.target)
+    change, told = shifts(metric, at)
+    left = np.sqrt(metric.variance(at).numpy() - told)
+    probability = norm.cdf((at.mean.numpy() + change - 0.5) / left)
+    means = options.moments.mean.numpy()
+    scores = means + shifts(now.surrogate, options.moments)[0]
+    # An option that does not keep the bound is worth what the worst of all mixtures scores.
+    low = now.surrogate.predict(POINTS)[0].min()
+    best = (low + probability * (scores - low)).max(axis=1)
+    expected = best.mean() - options.values.max().item()
+    assert expected > 20 * best.std() / 200
+    if count == 1:
+        assert singles.max() == pytest.approx(expected, rel=TOLERANCE)
+    # Of four trials the first 1, 2 or 4, whichever bring most each.
+    rates = [gain.per_trial(mixtures[:number]) for number in range(1, count + 1)]
+    assert rates[0] == pytest.approx(singles.max())
+    assert gain.per_trial(mixtures) == pytest.approx(
+        max(expected / count, *rates[:2]), rel=TOLERANCE
+    )
+
+
+def test_a_trial_that_tells_of_the_bound_alone_has_a_gain() -> None:
+    """The score is known as well as it can be, the metric is not: it is worth a trial."""
+    now = belief(Constraint("last", at_least=0.5))
+    known = replace(
+        now.surrogate,
+        parts=tuple(replace(p, variance=1e-12 * p.variance) for p in now.surrogate.parts),
+    )
+    blind = Belief(known)
+    heeding = ConstrainedBelief(known, now.limits)
+    at = torch.from_numpy(POINTS).unsqueeze(-2)
+    without = blind.gains(POINTS)(1)(at).max().item()
+    assert heeding.gains(POINTS)(1)(at).max().item() > 100 * without
+
+
+@pytest.mark.parametrize("fidelity", [None, 0, 1])
+def test_slopes_equal_finite_differences(fidelity: int | None) -> None:
+    now = belief(BOUND, settings=SurrogateSettings())
+    function = now.worth() if fidelity is None else now.gains(POINTS)(fidelity)
+    step = 1e-6
+    for mixture in torch.from_numpy(POINTS[:4]):
+        at = mixture[None, None].clone().requires_grad_()
+        function(at).sum().backward()
+        moves = step * torch.eye(3, dtype=at.dtype)
+        expected = [
+            (function(at + move) - function(at - move)).item() / (2 * step) for move in moves
+        ]
+        torch.testing.assert_close(
+            at.grad.squeeze(), torch.tensor(expected, dtype=at.dtype), rtol=1e-3, atol=1e-6
+        )
+
+
+def test_pending_trials_are_conditioned_on_by_the_bounds_too() -> None:
+    now = belief(BOUND)
+    frame = make_frame(SPACE, POINTS[:3], [1] * 3, [0.0] * 3, pending=[0, 1, 2])
+    after = now.believe(Trials.from_frame(SPACE, frame))
+
+    def deviation(of: ConstrainedBelief) -> float:
+        limit: Limit = of.limits[0]
+        assert limit.surrogate is not None
+        return float(limit.surrogate.predict(POINTS[:1])[1][0])
+
+    assert deviation(after) < 0.9 * deviation(now)
+
+
+def campaign(space: Space, seed: int, constraints: list[Constraint]) -> np.ndarray:
+    """Spend 10 trainings of the target and return what is recommended."""
+    policy = make_policy(constraints=constraints)
+    rng = np.random.default_rng(seed)
+    names = [fidelity.name for fidelity in space.fidelities]
+    frame = pd.DataFrame()
+    cost = 0.0
+    while True:
+        proposal = propose(space, frame, policy, seed)
+        cost += proposal.cost
+        if cost > 10:
+            break
+        score = hill(proposal.mixture[None])[0] + 0.01 * rng.normal()
+        one = make_frame(space, proposal.mixture[None], [names.index(proposal.fidelity)], [score])
+        one["trial"] = f"t{len(frame)}"
+        one["metric.hill"] = score
+        one["metric.last"] = proposal.mixture[2] + 0.02 * rng.normal()
+        frame = pd.concat([frame, one], ignore_index=True)
+    found = recommend(space, frame, policy, seed)
+    assert found is not None
+    return found.mixture
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_campaign_finds_the_best_mixture_within_the_bounds(seed: int) -> None:
+    found = campaign(SPACE, seed, [BOUND])
+    assert 0.4 <= found[2] < 0.5
+    best = np.array([0.36, 0.24, 0.4])
+    assert hill(found[None])[0] > hill(best[None])[0] - 0.02
+    assert campaign(SPACE, seed, [])[2] < 0.3
