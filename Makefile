@@ -58,7 +58,7 @@ overhead: $(STAMP) ## what a step takes beside its compute, as the campaign's hi
 many-trials: $(STAMP) ## what is lost where there are more trials than the surrogate is fitted to
 	$(BIN)/python benchmarks/many_trials.py
 
-constraints: $(STAMP) ## what a bound on a metric costs, and how often it is kept
+constraints: $(STAMP) ## what a constraint on a metric costs, and how often it is kept
 	$(BIN)/python benchmarks/constraints.py
 
 campaign: $(STAMP) ## a campaign of 24 trials against uniform and size-proportional weights

@@ -1,4 +1,4 @@
-"""What bounds on a metric cost, and whether they are kept.
+"""What a constraint on a metric costs, and whether it is kept.
 
     python benchmarks/constraints.py [--table tulu] [--metrics a,b] [--seeds 5] [--budget 10]
 
@@ -6,12 +6,12 @@ On a simulator (docs/benchmark.md) the table's average is to be made best where 
 least as good as of the best quarter of the table's target mixtures. Printed are, as means over
 metrics and seeds,
 
-- `kept`: how many of the recommended mixtures keep the bound, by the simulator's truth;
+- `kept`: how many of the recommended mixtures keep the constraint, by the simulator's truth;
 - `regret` of those that do: 0 the best mixture that keeps it, 1 a random one;
 - `both`: the same of all, where a mixture that does not keep it counts as a random one.
 
-`ignored` is our policy without the bound, `random` tries mixtures of the target at random and
-recommends the best one whose trial kept the bound.
+`ignored` is our policy without the constraint, `random` tries mixtures of the target at random and
+recommends the best one whose trial kept it.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ SPARE = 1e-5
 POLICIES = ("heeded", "ignored", "random")
 
 
-class Bounded:
-    """A simulator's average with a bound on one of its metrics.
+class Constrained:
+    """A simulator's average with a constraint on one of its metrics.
 
     Args:
         table: Name of the table.
-        metric: The metric that is bounded.
+        metric: The metric under the constraint.
         seed: Of the simulator.
     """
 
@@ -62,17 +62,17 @@ class Bounded:
         self.best = self._best(known, np.random.default_rng(seed))
 
     def constraint(self) -> Constraint:
-        """Return the bound as our policy takes it."""
+        """Return the constraint as our policy takes it."""
         if self.sign > 0:
             return Constraint(self.metric, at_least=self.bound)
         return Constraint(self.metric, at_most=-self.bound)
 
     def keeps(self, mixtures: np.ndarray) -> np.ndarray:
-        """Tell which mixtures (``n x K``) keep the bound."""
+        """Tell which mixtures (``n x K``) keep the constraint."""
         return self._goodness(mixtures) >= self.bound
 
     def regret(self, mixture: np.ndarray) -> float:
-        """Return the regret of a mixture that keeps the bound."""
+        """Return the regret of a mixture that keeps the constraint."""
         lost = self.best - self.problem.truth(mixture)
         return lost / (self.best - self.problem.typical)
 
@@ -84,7 +84,7 @@ class Bounded:
             return self.problem.draw(torch.from_numpy(mixtures), self.target).numpy()
 
     def _best(self, known: np.ndarray, rng: np.random.Generator) -> float:
-        """The best score among mixtures that keep the bound, by climbs from many."""
+        """The best score among mixtures that keep the constraint, by climbs from many."""
         space = self.problem.space.mixtures
         tried = np.vstack([known, space.spread(500, rng), space.sample(500, rng)])
         climbed = maximise(Truth(self), space, tried, restarts=8).mixtures
@@ -96,12 +96,12 @@ class Truth(AcquisitionFunction):
     """The true score, less a price for what a mixture is short of the bound.
 
     Args:
-        bounded: The problem.
+        case: The problem.
     """
 
-    def __init__(self, bounded: Bounded) -> None:
+    def __init__(self, case: Constrained) -> None:
         super().__init__(None)  # type: ignore[arg-type]
-        self.bounded = bounded
+        self.case = case
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: N803
         """Evaluate mixtures ``b x 1 x K``."""
@@ -109,10 +109,10 @@ class Truth(AcquisitionFunction):
         return torch.cat(parts)
 
     def _value(self, mixtures: Tensor) -> Tensor:
-        bounded = self.bounded
-        metrics = bounded.problem.draw(mixtures, bounded.target)
-        short = bounded.bound + SPARE - bounded.sign * metrics[:, bounded.column]
-        return metrics @ torch.from_numpy(bounded.weights) - PRICE * short.clamp_min(0)
+        case = self.case
+        metrics = case.problem.draw(mixtures, case.target)
+        short = case.bound + SPARE - case.sign * metrics[:, case.column]
+        return metrics @ torch.from_numpy(case.weights) - PRICE * short.clamp_min(0)
 
 
 def spend(policy: Policy, problem: SimulatorProblem, budget: float, seed: int) -> Trials:
@@ -127,38 +127,38 @@ def spend(policy: Policy, problem: SimulatorProblem, budget: float, seed: int) -
         history.run(proposal.mixture, names.index(proposal.fidelity), rng)
 
 
-def recommended(name: str, bounded: Bounded, budget: float, seed: int) -> np.ndarray:
+def recommended(name: str, case: Constrained, budget: float, seed: int) -> np.ndarray:
     """Return the mixture (``K``) that a policy recommends once the budget is spent."""
     if name == "random":
-        trials = spend(make_policy("random"), bounded.problem, budget, seed)
-        kept = bounded.sign * trials.metrics[:, bounded.column] >= bounded.bound
+        trials = spend(make_policy("random"), case.problem, budget, seed)
+        kept = case.sign * trials.metrics[:, case.column] >= case.bound
         # Where no trial has kept it, the one that came nearest.
         rank = np.where(kept, trials.scores, -np.inf)
         if not kept.any():
-            rank = bounded.sign * trials.metrics[:, bounded.column]
+            rank = case.sign * trials.metrics[:, case.column]
         return np.asarray(trials.mixtures[int(rank.argmax())])
-    policy = make_policy(constraints=[bounded.constraint()] if name == "heeded" else [])
-    trials = spend(policy, bounded.problem, budget, seed)
-    found = policy.recommend(bounded.problem.space, trials, seed)
+    policy = make_policy(constraints=[case.constraint()] if name == "heeded" else [])
+    trials = spend(policy, case.problem, budget, seed)
+    found = policy.recommend(case.problem.space, trials, seed)
     if found is None:
         raise RuntimeError(f"{name} recommends nothing")
     return found.mixture
 
 
 def measure(job: tuple[str, str, int, float]) -> list[tuple[bool, float]]:
-    """Run the campaigns of one bound: whether each policy keeps it, and its regret."""
+    """Run the campaigns of one constraint: whether each policy keeps it, and its regret."""
     table, metric, seed, budget = job
     torch.set_num_threads(1)
-    bounded = Bounded(table, metric, seed)
-    mixtures = [recommended(name, bounded, budget, seed) for name in POLICIES]
-    return [(bool(bounded.keeps(m[None])[0]), bounded.regret(m)) for m in mixtures]
+    case = Constrained(table, metric, seed)
+    mixtures = [recommended(name, case, budget, seed) for name in POLICIES]
+    return [(bool(case.keeps(m[None])[0]), case.regret(m)) for m in mixtures]
 
 
 def main() -> None:
     """Run all campaigns and print a line a policy."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--table", choices=TABLES, default="tulu")
-    parser.add_argument("--metrics", help="bounded one at a time; by default the first four")
+    parser.add_argument("--metrics", help="constrained one at a time; by default the first four")
     parser.add_argument("--seeds", type=int, default=5, help="how many")
     parser.add_argument("--first", type=int, default=100, help="seed")
     parser.add_argument("--budget", type=float, default=10)
@@ -167,12 +167,12 @@ def main() -> None:
     runs = TABLES[arguments.table]()
     metrics = arguments.metrics.split(",") if arguments.metrics else runs.metrics[:4]
     for metric in metrics:  # the fits of the simulator, once
-        Bounded(arguments.table, metric, arguments.first)
+        Constrained(arguments.table, metric, arguments.first)
     seeds = range(arguments.first, arguments.first + arguments.seeds)
     jobs = [(arguments.table, m, seed, arguments.budget) for m, seed in product(metrics, seeds)]
     with ProcessPoolExecutor(arguments.processes) as pool:
         found = np.array(list(pool.map(measure, jobs)))  # jobs x policies x 2
-    print(f"{arguments.table}, {seeds}, bounds on {', '.join(metrics)}")  # noqa: T201
+    print(f"{arguments.table}, {seeds}, constraints on {', '.join(metrics)}")  # noqa: T201
     for policy, (kept, regrets) in zip(POLICIES, found.transpose(1, 2, 0), strict=True):
         keeps = kept.astype(bool)
         print(  # noqa: T201

@@ -179,11 +179,21 @@ CONFIG_FAULTS: list[tuple[str, str, Any, str]] = [
         ("parameters.yml", "search.constraints", {metric: bound}, message)
         for metric, bound, message in (
             ("acc.quiz", {"at_least": 1}, r"search\.constraints: unknown metric 'acc\.quiz'"),
-            (LETTERS, {}, r"constraints\.bits_per_byte\.letters: at_least -inf, .* one of the two"),
-            (LETTERS, {"at_least": 1, "at_most": 2}, r"at_least 1\.0, at_most 2\.0; allowed: one"),
+            (
+                LETTERS,
+                {},
+                r"constraints\.bits_per_byte\.letters: .*neither given; allowed",
+            ),
+            (
+                LETTERS,
+                {"at_least": 1, "at_most": 2},
+                r"letters: .*both given; allowed: exactly",
+            ),
             (LETTERS, {"at_lest": 1}, r"at_lest: unknown key; did you mean 'at_least'"),
-            (LETTERS, {"at_most": 1, "probability": 1}, r"letters\.probability: 1\.0; .* less th"),
+            (LETTERS, {"at_most": 1, "probability": 1}, r"letters\.probability: 1 .*less than 1"),
             (LETTERS, {"at_most": float("inf")}, r"letters\.at_most: inf .* finite"),
+            (LETTERS, {"at_most": True}, r"letters\.at_most: True "),
+            (LETTERS, {"at_most": -1}, r"letters\.at_most: -1; allowed: between 0 and inf, the m"),
         )
     ],
     (

@@ -14,7 +14,7 @@ from admire_pipeline.tracking import CampaignSettings, WorkerSettings
 from admire_pipeline.training.corpus.settings import CorpusSettings
 from admire_pipeline.training.harness.check import check_names
 from admire_pipeline.training.models import check_model, known_config
-from admire_pipeline.training.objective import ObjectiveSettings, measured_metrics
+from admire_pipeline.training.objective import ObjectiveSettings, measured_metrics, metric_range
 from admire_pipeline.training.settings import (
     EvaluationSettings,
     FidelitySettings,
@@ -141,3 +141,11 @@ def _check_metrics(config: Configuration) -> None:
         for name in named:
             if name not in measured:
                 raise UserError(f"{key}: unknown metric {name!r}; {suggest(name, measured)}")
+    for constraint in config.search.build_constraints():
+        least, most = metric_range(constraint.metric)
+        if not least < constraint.bound < most:
+            side = "at_least" if constraint.sign > 0 else "at_most"
+            raise UserError(
+                f"search.constraints.{constraint.metric}.{side}: {constraint.bound:g}; allowed: "
+                f"between {least:g} and {most:g}, the metric's range"
+            )

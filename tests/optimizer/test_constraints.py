@@ -1,4 +1,4 @@
-"""Bounds on metrics: what they are worth to a search, and what is recommended under them."""
+"""Constraints on metrics: how a search heeds them, and what is recommended under them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from botorch.acquisition import AcquisitionFunction
 from scipy.stats import norm
 
 from admire_pipeline.optimizer import (
@@ -22,10 +23,12 @@ from admire_pipeline.optimizer import (
     propose,
     recommend,
 )
+from admire_pipeline.optimizer.batch import best_batch
 from admire_pipeline.optimizer.belief import Belief
-from admire_pipeline.optimizer.constrained import ConstrainedBelief
+from admire_pipeline.optimizer.constrained import ConstrainedBelief, _Priced
+from admire_pipeline.optimizer.feasibility import FittedConstraint, fit_constraints
 from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
-from admire_pipeline.optimizer.limits import Limit, fit_limits
+from admire_pipeline.optimizer.search import candidates
 from admire_pipeline.optimizer.surrogate import Moments, Surrogate
 from tests.optimizer.tables import hill, make_frame, make_pools, make_space
 
@@ -57,15 +60,16 @@ SEEN = Trials.from_frame(SPACE, FRAME)
 
 def belief(*constraints: Constraint, settings: SurrogateSettings = ONE_DRAW) -> ConstrainedBelief:
     surrogate = fit(SPACE, SEEN, settings)
-    return ConstrainedBelief(surrogate, fit_limits(SPACE, SEEN, constraints, settings))
+    return ConstrainedBelief(surrogate, fit_constraints(SPACE, SEEN, constraints, settings))
 
 
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({}, "constraints.acc: at_least -inf, at_most inf; allowed: one of the two, a finite"),
+        ({}, "constraints.acc: at_least None, at_most None; allowed: exactly one of the two"),
         ({"at_least": math.nan}, "constraints.acc: at_least nan"),
-        ({"at_least": 2.0, "at_most": 3.0}, "at_least 2.0, at_most 3.0; allowed: one of the two"),
+        ({"at_most": math.inf}, "at_most inf; allowed: exactly one of the two, a finite number"),
+        ({"at_least": 2.0, "at_most": 3.0}, "at_least 2.0, at_most 3.0; allowed: exactly one"),
         ({"at_most": 1.0, "probability": 1.0}, "constraints.acc.probability: 1.0; allowed: more"),
         ({"at_most": 1.0, "probability": 0.0}, "less than 1"),
     ],
@@ -81,10 +85,14 @@ def test_policies_that_do_not_heed_bounds_say_so(name: str) -> None:
         make_policy(name, constraints=[BOUND])
 
 
-def test_there_are_none_in_a_pool() -> None:
-    space = make_pools(SPACE, (5, 5))
-    with pytest.raises(ValueError, match="constraints: not in a pool"):
-        recommend(space, FRAME, make_policy(constraints=[BOUND]), 0)
+def test_what_a_space_cannot_have_is_said_before_the_first_trial() -> None:
+    policy = make_policy(constraints=[BOUND])
+    with pytest.raises(ValueError, match="constraints: not in pools"):
+        propose(make_pools(SPACE, (5, 5)), pd.DataFrame(), policy, 0)
+    with pytest.raises(ValueError, match=r"constraints: metric 'last' .* Space\.objective"):
+        propose(replace(SPACE, objective={}), pd.DataFrame(), policy, 0)
+    with pytest.raises(ValueError, match="constraints: metric 'last'"):
+        recommend(replace(SPACE, objective={"hill": 1.0}), FRAME, policy, 0)
 
 
 def test_the_margin_has_the_probability() -> None:
@@ -107,7 +115,7 @@ def test_how_likely_a_bound_is_kept(
     for mixture in POINTS[:5]:
         mean, deviation = now.recommendation(mixture, None).metrics["last"]
         assert abs(mean - mixture[2]) < 0.1
-        margin = now.limits[0].margins(torch.from_numpy(mixture[None])).item()
+        margin = now.constraints[0].margins(torch.from_numpy(mixture[None])).item()
         assert norm.cdf(margin) == pytest.approx(expected(mean, deviation))
         assert constraint.likelihood(mean, deviation) == pytest.approx(expected(mean, deviation))
 
@@ -126,11 +134,10 @@ def test_the_best_mixture_within_the_bounds_is_recommended(
     found = recommend(SPACE, FRAME, make_policy(name, SEARCH, [constraint]), 0)
     assert found is not None
     last = found.mixture[2]
-    assert constraint.at_least <= last <= constraint.at_most
+    assert constraint.sign * (last - constraint.bound) >= 0
     assert constraint.likelihood(*found.metrics["last"]) >= constraint.probability
     # No further within than certainty takes, and otherwise the best: 3 to 2 of the first two.
-    nearer = min(abs(last - constraint.at_least), abs(last - constraint.at_most))
-    assert nearer < 0.1
+    assert abs(last - constraint.bound) < 0.1
     assert found.mixture[0] / found.mixture[:2].sum() == pytest.approx(0.6, abs=0.15)
 
 
@@ -145,12 +152,56 @@ def test_the_likelier_it_is_to_be_the_further_within() -> None:
     assert lasts[-1] > lasts[0] + 0.01
 
 
-def test_a_bound_that_all_mixtures_keep_changes_no_recommendation() -> None:
-    free = recommend(SPACE, FRAME, make_policy(), 0)
-    bound = recommend(SPACE, FRAME, make_policy(constraints=[Constraint("last", -9.0)]), 0)
-    assert free is not None and bound is not None
-    np.testing.assert_allclose(free.mixture, bound.mixture, atol=0.01)
-    assert free.score_mean == pytest.approx(bound.score_mean, abs=1e-4)
+@pytest.mark.parametrize("seed", range(6))
+def test_where_any_mixture_is_sure_enough_the_recommended_one_is(seed: int) -> None:
+    """However noisy the metric: a climb may end short of the bound, but not all mixtures are."""
+    frame = trials_frame([0] * 2 + [1] * 12, seed=seed, noise=0.05 * (seed + 1))
+    found = recommend(SPACE, frame, make_policy(constraints=[BOUND]), 0)
+    assert found is not None
+    seen = Trials.from_frame(SPACE, frame)
+    (fitted,) = fit_constraints(SPACE, seen, [BOUND], SurrogateSettings())
+    mixtures = torch.from_numpy(SPACE.mixtures.sample(1000, np.random.default_rng(0)))
+    if (fitted.margins(mixtures) >= BOUND.margin).any():
+        assert BOUND.likelihood(*found.metrics["last"]) >= BOUND.probability
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_bound_that_all_mixtures_keep_changes_nothing(seed: int) -> None:
+    frame = trials_frame([0] * 4 + [1] * 6, seed=seed)
+    slack = [Constraint("last", at_least=-9.0)]
+    free, bound = make_policy("admire", SEARCH), make_policy("admire", SEARCH, slack)
+    first, second = recommend(SPACE, frame, free, 0), recommend(SPACE, frame, bound, 0)
+    assert first is not None and second is not None
+    assert first.score_mean == pytest.approx(second.score_mean, abs=1e-3)
+    one, other = propose(SPACE, frame, free, 0), propose(SPACE, frame, bound, 0)
+    assert one.fidelity == other.fidelity
+    # The climbs start from a few more mixtures.
+    assert other.acquisition_value == pytest.approx(one.acquisition_value, rel=0.1)
+
+
+@pytest.mark.parametrize("settings", [ONE_DRAW, SurrogateSettings()])
+@pytest.mark.parametrize("fidelity", [0, 1])
+def test_where_all_options_are_feasible_it_is_the_knowledge_gradient(
+    fidelity: int, settings: SurrogateSettings
+) -> None:
+    slack = belief(Constraint("last", at_least=-9.0), settings=settings).gains(POINTS)(fidelity)
+    free = Belief(fit(SPACE, SEEN, settings)).gains(POINTS)(fidelity)
+    at = torch.from_numpy(POINTS)
+    torch.testing.assert_close(slack(at.unsqueeze(-2)), free(at.unsqueeze(-2)))
+    for count in (1, 2, 7):
+        assert slack.per_trial(at[:count]) == pytest.approx(free.per_trial(at[:count]))
+    assert best_batch(slack, POINTS, 8) == pytest.approx(best_batch(free, POINTS, 8))
+
+
+def test_late_in_a_campaign_there_is_still_something_to_gain() -> None:
+    frame = trials_frame([1] * 40, seed=1)
+    seen = Trials.from_frame(SPACE, frame)
+    fitted = fit_constraints(SPACE, seen, [BOUND], SurrogateSettings())
+    now = ConstrainedBelief(fit(SPACE, seen, SurrogateSettings()), fitted)
+    points = now.climb(SPACE.mixtures, POINTS).mixtures
+    near = candidates(SPACE.mixtures, points[:3], 60, np.random.default_rng(0))
+    gains = now.gains(near)(1)(torch.from_numpy(near).unsqueeze(-2))
+    assert (gains > 0).double().mean() > 0.5
 
 
 def test_where_no_mixture_is_sure_enough_the_likelier_ones_count_more() -> None:
@@ -177,8 +228,8 @@ def test_gain_equals_monte_carlo(fidelity: int, count: int) -> None:
     """Draw the trials' scores and metrics, condition on them, and look at the best option."""
     few = Trials.from_frame(SPACE, trials_frame([0] * 2 + [1] * 4, seed=1, noise=0.2))
     bound = Constraint("last", at_least=0.5)
-    limits = fit_limits(SPACE, few, [bound], ONE_DRAW)
-    now = ConstrainedBelief(fit(SPACE, few, ONE_DRAW), limits)
+    (fitted,) = fit_constraints(SPACE, few, [bound], ONE_DRAW)
+    now = ConstrainedBelief(fit(SPACE, few, ONE_DRAW), (fitted,))
     gain = now.gains(POINTS)(fidelity)
     options = gain.options
     singles = gain(torch.from_numpy(POINTS).unsqueeze(-2)).detach().numpy()
@@ -194,8 +245,7 @@ def test_gain_equals_monte_carlo(fidelity: int, count: int) -> None:
         drawn = rng.multivariate_normal(np.zeros(count), inner, 40_000)
         return drawn @ slopes, (cross * slopes).sum(axis=0)
 
-    metric = limits[0].surrogate
-    assert metric is not None
+    metric = fitted.surrogate
     at = metric.moments(options.mixtures, metric.target)
     change, told = shifts(metric, at)
     left = np.sqrt(metric.variance(at).numpy() - told)
@@ -225,7 +275,7 @@ def test_a_trial_that_tells_of_the_bound_alone_has_a_gain() -> None:
         parts=tuple(replace(p, variance=1e-12 * p.variance) for p in now.surrogate.parts),
     )
     blind = Belief(known)
-    heeding = ConstrainedBelief(known, now.limits)
+    heeding = ConstrainedBelief(known, now.constraints)
     at = torch.from_numpy(POINTS).unsqueeze(-2)
     without = blind.gains(POINTS)(1)(at).max().item()
     assert heeding.gains(POINTS)(1)(at).max().item() > 100 * without
@@ -234,7 +284,9 @@ def test_a_trial_that_tells_of_the_bound_alone_has_a_gain() -> None:
 @pytest.mark.parametrize("fidelity", [None, 0, 1])
 def test_slopes_equal_finite_differences(fidelity: int | None) -> None:
     now = belief(BOUND, settings=SurrogateSettings())
-    function = now.worth() if fidelity is None else now.gains(POINTS)(fidelity)
+    function: AcquisitionFunction = _Priced(now.surrogate, now.constraints, 3.0)
+    if fidelity is not None:
+        function = now.gains(POINTS)(fidelity)
     step = 1e-6
     for mixture in torch.from_numpy(POINTS[:4]):
         at = mixture[None, None].clone().requires_grad_()
@@ -248,17 +300,47 @@ def test_slopes_equal_finite_differences(fidelity: int | None) -> None:
         )
 
 
-def test_pending_trials_are_conditioned_on_by_the_bounds_too() -> None:
+@pytest.mark.parametrize("status", ["pending", "failed"])
+def test_trials_without_scores_are_conditioned_on_for_the_metrics_too(status: str) -> None:
     now = belief(BOUND)
     frame = make_frame(SPACE, POINTS[:3], [1] * 3, [0.0] * 3, pending=[0, 1, 2])
+    frame["status"] = status
     after = now.believe(Trials.from_frame(SPACE, frame))
 
     def deviation(of: ConstrainedBelief) -> float:
-        limit: Limit = of.limits[0]
-        assert limit.surrogate is not None
-        return float(limit.surrogate.predict(POINTS[:1])[1][0])
+        fitted: FittedConstraint = of.constraints[0]
+        return float(fitted.surrogate.predict(POINTS[:1])[1][0])
 
     assert deviation(after) < 0.9 * deviation(now)
+
+
+def test_of_two_bounds_both_are_kept() -> None:
+    """One of them on the score itself."""
+    best = hill(np.array([[0.36, 0.24, 0.4]]))[0]
+    both = [BOUND, Constraint("hill", at_least=best - 0.05, probability=0.6)]
+    found = recommend(SPACE, FRAME, make_policy(constraints=both), 0)
+    assert found is not None
+    for constraint in both:
+        assert constraint.likelihood(*found.metrics[constraint.metric]) >= constraint.probability
+
+
+def test_a_metric_that_no_trial_has_leaves_the_other_bound_to_be_kept() -> None:
+    space = replace(SPACE, objective={**SPACE.objective, "absent": 0.0})
+    both = [Constraint("absent", at_least=1.0), BOUND]
+    found = recommend(space, FRAME, make_policy(constraints=both), 0)
+    alone = recommend(SPACE, FRAME, make_policy(constraints=[BOUND]), 0)
+    assert found is not None and alone is not None
+    np.testing.assert_array_equal(found.mixture, alone.mixture)
+
+
+def test_up_to_the_sixth_trial_a_tried_mixture_is_recommended_the_feasible_one() -> None:
+    mixtures = np.array([BEST, [0.2, 0.2, 0.6], [0.1, 0.1, 0.8], [0.4, 0.4, 0.2]])
+    frame = make_frame(SPACE, mixtures, [1] * 4, hill(mixtures).tolist())
+    frame["metric.hill"], frame["metric.last"] = frame["score"], mixtures[:, 2]
+    half = replace(BOUND, probability=0.5)
+    found = recommend(SPACE, frame, make_policy(constraints=[half]), 0)
+    assert found is not None
+    assert found.trial == "t1"
 
 
 def campaign(space: Space, seed: int, constraints: list[Constraint]) -> np.ndarray:

@@ -87,19 +87,22 @@ def test_without_a_target_trial_the_prediction_is_called_a_guess(report: dict[st
     assert not any("1.8750" in line for line in lines)
 
 
-def test_bounds_on_metrics(report: dict[str, Any]) -> None:
-    report["recommendation"]["metrics"]["acc.arc"] = {"mean": 0.375, "sd": 0.1}
+def test_constraints(report: dict[str, Any]) -> None:
+    best = report["recommendation"]
+    best["metrics"]["acc.arc"] = {"mean": 0.375, "sd": 0.1}
     asked = {"metric": "acc.arc", "at_least": 0.25, "probability": 0.9}
-    report["recommendation"]["constraints"] = [
-        asked | {"predicted_probability": 0.894},
+    best["constraints"] = [
+        asked | {"predicted_probability": 0.89999},
         {"metric": "acc.quiz", "at_most": 2, "probability": 0.5, "predicted_probability": None},
     ]
-    said = "bound acc.arc at least 0.25: predicted 0.3750 ± 0.1000, kept with probability "
+    said = "must acc.arc at least 0.25: predicted 0.3750 ± 0.1000, kept with probability "
     lines = printed(report)
-    assert f"{said}0.89 only (asked: 0.9)" in lines
-    assert "bound acc.quiz at most 2: no trial has measured it yet" in lines
-    report["recommendation"]["constraints"] = [asked | {"predicted_probability": 0.9}]
-    assert f"{said}0.90 (asked: 0.9)" in printed(report)
+    assert f"{said}0.899, short of the 0.9 asked for" in lines
+    assert "must acc.quiz at most 2: no trial has measured it yet" in lines
+    best["constraints"] = [asked | {"predicted_probability": 0.9}]
+    assert f"{said}0.900" in printed(report)
+    best["target_trials"] = 0
+    assert f"{said}0.900; no trial there yet: a guess" in printed(report)
 
 
 def test_before_there_is_a_recommendation(report: dict[str, Any]) -> None:

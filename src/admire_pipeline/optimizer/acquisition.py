@@ -111,10 +111,33 @@ class KnowledgeGradient(AcquisitionFunction):
         moments = self.moments(mixtures)
         deviation = (self.surrogate.variance(moments) + self.noise).sqrt()
         change = self._change(moments, mixtures) / deviation.clamp_min(1e-300)
-        after = self.options.values[:, None, None] + change.unsqueeze(-1) * NODES
+        return self._of_one(change.T, mixtures)
+
+    def _of_one(self, change: Tensor, mixtures: Tensor) -> Tensor:
+        """Return the gains (``b``) of single trials.
+
+        Args:
+            change: ``b x t``, of the options' scores by a trial one deviation above its mean.
+            mixtures: ``b x K`` of the trials, or ``1 x K`` of all.
+        """
+        after = self.options.values + change.unsqueeze(-2) * NODES.unsqueeze(-1)
         # The mean of the maxima differs from today's maximum in the last digits alone where a trial
         # tells nothing: subtract before averaging.
-        return ((after.amax(dim=0) - self.options.values.amax()) @ WEIGHTS).clamp_min(0)
+        return ((after.amax(dim=-1) - self.options.values.amax()) @ WEIGHTS).clamp_min(0)
+
+    def _of_several(self, shifts: Tensor, mixtures: Tensor) -> Tensor:
+        """Return the gains (``S``) of the first few trials together.
+
+        Args:
+            shifts: ``S x 128 x t``, of the options' scores in so many draws of what they show.
+            mixtures: ``b x K`` of these trials.
+        """
+        after = self.options.values + shifts
+        return (after.amax(dim=2) - self.options.values.amax()).mean(dim=1)
+
+    def sensitivities(self) -> list[tuple[Surrogate, Tensor]]:
+        """Return what trials show, and the slopes (``t``) of the options' values by it."""
+        return [(self.surrogate, self.options.open)]
 
     def moments(self, mixtures: Tensor) -> Moments:
         """Return what the surrogate says of the scores of trials (``b x K``)."""
@@ -154,9 +177,7 @@ class KnowledgeGradient(AcquisitionFunction):
         change = surrogate.covariance_by_draw(options.moments, moments)
         change = options.open.unsqueeze(1) * (change + noise * self.settled(mixtures))
         change = torch.linalg.solve_triangular(root, change.transpose(1, 2), upper=False)
-        top = options.values.amax()
-        alone = (options.values + change[:, :1] * NODES.unsqueeze(1)).amax(dim=2) - top
-        best = float(surrogate.weight @ (alone @ WEIGHTS))
+        best = float(surrogate.weight @ self._of_one(change[:, 0], mixtures[:1]))
         normal = normal_draws()[0, :count].T
         shifts, done = normal[:, :1] @ change[:, :1], 1
         while done < count:
@@ -164,8 +185,7 @@ class KnowledgeGradient(AcquisitionFunction):
             # In a triangle the first trials do not depend on later ones: more add to the sum.
             shifts = shifts + normal[:, done:number] @ change[:, done:number]
             # Of each draw its opposite too: without information the gain is exactly 0.
-            after = options.values + torch.cat([shifts, -shifts], dim=1)
-            gains = (after.amax(dim=2) - top).mean(dim=1)
+            gains = self._of_several(torch.cat([shifts, -shifts], dim=1), mixtures[:number])
             best = max(best, float(surrogate.weight @ gains) / number)
             done = number
         return max(best, 0.0)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from admire_pipeline.optimizer.acquisition import KnowledgeGradient
 from admire_pipeline.optimizer.numerics import one_thread
-from admire_pipeline.optimizer.surrogate import CHUNK
+from admire_pipeline.optimizer.surrogate import CHUNK, Surrogate
 
 _LIKELIEST = 4  # of the surrogate's own draws: enough to choose by, not to tell what it is worth
 _SHORTLIST = 64  # mixtures whose covariances with one another are worth their price
@@ -38,37 +38,77 @@ def best_batch(gain: KnowledgeGradient, mixtures: np.ndarray, most: int) -> tupl
         return gain.per_trial(candidates[rows]), int(rows[0])
 
 
+class _View:
+    """What trials would show of one quantity, and what it would tell of the options.
+
+    Args:
+        surrogate: Of the quantity.
+        slopes: ``t``, of the options' values by it.
+        gain: Of single trials.
+    """
+
+    def __init__(self, surrogate: Surrogate, slopes: Tensor, gain: KnowledgeGradient) -> None:
+        self.surrogate = surrogate.likeliest(_LIKELIEST)
+        self.options = self.surrogate.moments(gain.options.mixtures, surrogate.target)
+        self.slopes = slopes
+        self.fidelity, self.noise = gain.fidelity, surrogate.noise(gain.fidelity)
+
+    def spread(self) -> Tensor:
+        """Return the variances (``t``) that the options' values have by it."""
+        return self.surrogate.variance(self.options) * self.slopes.square()
+
+    def look(self, mixtures: Tensor) -> None:
+        """Consider trials of some mixtures (``n x K``)."""
+        variances, changes = [], []
+        for part in mixtures.split(CHUNK):
+            moments = self.surrogate.moments(part, self.fidelity)
+            variances.append(self.surrogate.variance(moments) + self.noise)
+            changes.append(self.surrogate.covariance(self.options, moments))
+        self.variance = torch.cat(variances)
+        self.change = self.slopes.unsqueeze(1) * torch.cat(changes, dim=1)
+
+    def look_closer(self, mixtures: Tensor) -> None:
+        """Consider how trials of a few mixtures tell of one another, too."""
+        self.look(mixtures)
+        moments = self.surrogate.moments(mixtures, self.fidelity)
+        self.between = self.surrogate.covariance(moments, moments)
+
+    def told(self, hope: Tensor) -> Tensor:
+        """Return the variances (``n``) that trials remove from the options, weighted by ``t``."""
+        return (hope @ self.change.square()) / self.variance
+
+    def know(self, row: int) -> None:
+        """Take the trial of this row for known."""
+        known = self.between[row] / self.variance[row]
+        self.change = self.change - self.change[:, row : row + 1] * known
+        variance = self.variance - self.between[row] * known
+        self.variance = variance.clamp_min(self.noise)
+        self.between = self.between - torch.outer(self.between[row], known)
+
+
 def _telling(gain: KnowledgeGradient, mixtures: Tensor, number: int) -> Tensor:
     """Choose rows one by one, each the one that tells most of the options that may be the best.
 
-    That is the variance that its score removes from the options, weighted by the probability that
-    an option is better than the best one so far; chosen rows count as known.
+    That is the variance that what it shows removes from the options, weighted by the probability
+    that an option is better than the best one so far; chosen rows count as known.
     """
-    surrogate = gain.surrogate.likeliest(_LIKELIEST)
-    options = surrogate.moments(gain.options.mixtures, surrogate.target)
-    deviation = surrogate.variance(options).sqrt() * gain.options.open
+    views = [_View(surrogate, slopes, gain) for surrogate, slopes in gain.sensitivities()]
+    deviation = torch.stack([view.spread() for view in views]).sum(dim=0).sqrt()
     behind = gain.options.values - gain.options.values.amax()
     hope = torch.special.ndtr(behind / deviation.clamp_min(1e-300)) * gain.options.open
 
-    variances, changes = [], []
-    for part in mixtures.split(CHUNK):
-        moments = surrogate.moments(part, gain.fidelity)
-        variances.append(surrogate.variance(moments) + gain.noise)
-        changes.append(surrogate.covariance(options, moments))
-    variance, change = torch.cat(variances), torch.cat(changes, dim=1)
-    shortlist = ((hope @ change.square()) / variance).topk(min(len(mixtures), _SHORTLIST)).indices
-
-    moments = surrogate.moments(mixtures[shortlist], gain.fidelity)
-    between = surrogate.covariance(moments, moments)
-    variance, change = variance[shortlist], change[:, shortlist]
+    for view in views:
+        view.look(mixtures)
+    told = torch.stack([view.told(hope) for view in views]).sum(dim=0)
+    shortlist = told.topk(min(len(mixtures), _SHORTLIST)).indices
+    for view in views:
+        view.look_closer(mixtures[shortlist])
     chosen: list[int] = []
     while len(chosen) < min(number, len(shortlist)):
-        told = (hope @ change.square()) / variance
+        told = torch.stack([view.told(hope) for view in views]).sum(dim=0)
         told[chosen] = -1
         row = int(told.argmax())
         chosen.append(row)
-        known = between[row] / variance[row]
-        change = change - change[:, row : row + 1] * known
-        variance = (variance - between[row] * known).clamp_min(gain.noise)
-        between = between - torch.outer(between[row], known)
+        for view in views:
+            view.know(row)
     return shortlist[chosen]

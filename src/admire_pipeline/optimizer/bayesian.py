@@ -15,8 +15,8 @@ from admire_pipeline.optimizer.belief import Belief, Gains
 from admire_pipeline.optimizer.constrained import ConstrainedBelief
 from admire_pipeline.optimizer.constraints import Constraint
 from admire_pipeline.optimizer.design import in_set_up, next_design_mixture, open_fidelities
+from admire_pipeline.optimizer.feasibility import fit_constraints
 from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
-from admire_pipeline.optimizer.limits import fit_limits
 from admire_pipeline.optimizer.numerics import torch_seed
 from admire_pipeline.optimizer.policy import (
     NothingToPropose,
@@ -55,7 +55,7 @@ class Admire(Policy):
         settings: What the user set.
         surrogate: Choices in the surrogate.
         batches: Compare sizes by the number of trials that pays best, not by single trials.
-        constraints: Bounds on metrics that the recommended mixture is to keep; not in pools.
+        constraints: What the recommended mixture is to keep; not in pools.
     """
 
     name = "admire"
@@ -76,6 +76,7 @@ class Admire(Policy):
 
     def propose(self, space: Space, trials: Trials, seed: int) -> Proposal:
         """Choose the next design point, or else the best value over fidelities and mixtures."""
+        self._check(space)
         trials = self._relevant(space, trials)
         observed = trials.where(trials.observed)
         seen = representative(observed)
@@ -130,6 +131,7 @@ class Admire(Policy):
         best of those tried at the target is returned, or of all while none is. The mixtures of a
         pool are all such as somebody chose to run, so there the rule does not hold.
         """
+        self._check(space)
         trials = self._relevant(space, trials)
         observed = trials.where(trials.observed)
         if not len(observed):
@@ -151,8 +153,8 @@ class Admire(Policy):
         if not distrust:
             rng = trial_rng(seed, trials)
             with torch_seed(rng):
-                best = _best_predicted(space, belief, seen, rng).best
-            mixtures = np.vstack([mixtures, best])
+                found = _best_predicted(space, belief, seen, rng).mixtures
+            mixtures = np.vstack([mixtures, found[belief.values(found).argmax()]])
         values, (_, deviations) = belief.values(mixtures), belief.surrogate.predict(mixtures)
         # Among equals, as where the climb ends on a trial, the largest and latest trial.
         ties = np.flatnonzero(values[: len(tried)] >= values.max() - _TIE * deviations.max())
@@ -162,18 +164,21 @@ class Admire(Policy):
         return belief.recommendation(mixtures[last], tried.names[last])
 
     def _fit(self, space: Space, seen: Trials) -> Belief:
-        """Return what observed trials tell.
+        """Return what observed trials tell."""
+        surrogate = fit(space, seen, self.surrogate)
+        fitted = fit_constraints(space, seen, self.constraints, self.surrogate)
+        return ConstrainedBelief(surrogate, fitted) if fitted else Belief(surrogate)
+
+    def _check(self, space: Space) -> None:
+        """Check that the constraints are such as this space can have.
 
         Raises:
-            ValueError: If there are both constraints and pools.
+            ValueError: If one is of another metric, or there are pools.
         """
-        surrogate = fit(space, seen, self.surrogate)
-        if not self.constraints:
-            return Belief(surrogate)
-        if space.pools:
-            raise ValueError("constraints: not in a pool of finished runs; allowed: none")
-        limits = fit_limits(space, seen, self.constraints, self.surrogate)
-        return ConstrainedBelief(surrogate, limits)
+        for constraint in self.constraints:
+            constraint.check(space.objective)
+            if space.pools:
+                raise ValueError("constraints: not in pools of finished runs; allowed: none")
 
     def _fidelities(self, space: Space, trials: Trials) -> list[int]:
         """Return the positions of the fidelities that may be tried now.
@@ -252,5 +257,4 @@ def _best_predicted(
     if len(around):
         values = belief.values(around)
         around = around[np.argsort(-values, kind="stable")[:_INCUMBENTS]]
-    cover = candidates(space.mixtures, around, _CANDIDATES, rng)
-    return maximise(belief.worth(), space.mixtures, cover)
+    return belief.climb(space.mixtures, candidates(space.mixtures, around, _CANDIDATES, rng))

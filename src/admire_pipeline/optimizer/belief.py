@@ -7,10 +7,11 @@ from functools import partial
 from typing import Self
 
 import numpy as np
-from botorch.acquisition import AcquisitionFunction
 
+from admire_pipeline.mixture import MixtureSpace
 from admire_pipeline.optimizer.acquisition import KnowledgeGradient, Options, TargetMean
 from admire_pipeline.optimizer.policy import Recommendation
+from admire_pipeline.optimizer.search import Ranking, maximise
 from admire_pipeline.optimizer.subset import representative
 from admire_pipeline.optimizer.surrogate import Surrogate
 from admire_pipeline.optimizer.trials import Trials
@@ -37,9 +38,9 @@ class Belief:
         """
         return type(self)(believe(self.surrogate, trials))
 
-    def worth(self) -> AcquisitionFunction:
-        """Return what a recommendation maximises, over mixtures ``b x 1 x K``."""
-        return TargetMean(self.surrogate)
+    def climb(self, space: MixtureSpace, cover: np.ndarray) -> Ranking:
+        """Rank mixtures of a cover of the simplex (``n x K``) and the maxima above the best."""
+        return maximise(TargetMean(self.surrogate), space, cover)
 
     def values(self, mixtures: np.ndarray) -> np.ndarray:
         """Return what recommending each of some mixtures (``n x K``) is worth, ``n``."""

@@ -1,8 +1,7 @@
-"""Search and recommendation where metrics have bounds to keep."""
+"""Search and recommendation under constraints on metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,101 +12,121 @@ from linear_operator.utils.cholesky import psd_safe_cholesky
 from scipy.special import ndtr
 from torch import Tensor
 
-from admire_pipeline.optimizer.acquisition import KnowledgeGradient, Options, normal_draws
+from admire_pipeline.mixture import MixtureSpace
+from admire_pipeline.optimizer.acquisition import (
+    NODES,
+    WEIGHTS,
+    KnowledgeGradient,
+    Options,
+    normal_draws,
+)
 from admire_pipeline.optimizer.belief import Belief, Gains, believe, hopeful
-from admire_pipeline.optimizer.limits import Limit
+from admire_pipeline.optimizer.feasibility import FittedConstraint
 from admire_pipeline.optimizer.policy import Recommendation
+from admire_pipeline.optimizer.search import Ranking, maximise
 from admire_pipeline.optimizer.surrogate import CHUNK, Moments, Surrogate
 from admire_pipeline.optimizer.trials import Trials
 
-_PRICE = 3.0  # of a standard deviation that a margin is short of, in those of the score
+# Prices of a standard deviation that a margin is short of, in those of the score: a steep one alone
+# has few slopes to climb by, a gentle one leads to mixtures that are short of some.
+_PRICES = (3.0, 100.0)
 _SPARE = 0.02  # of a margin: a climb ends on the bound, up to round-off
+_DRAWS = 16  # of the metrics for single trials, and as many opposites
 _TINY = 1e-150
 
 
 class ConstrainedBelief(Belief):
-    """A mixture is worth its score if it keeps all bounds, and that of a bad one if it does not.
+    """A mixture is worth its score if it keeps all constraints, and a bad one if it does not.
 
     With ``P`` the probability that it does, ``mu`` its predicted score and ``low`` that of the
-    worst mixture of a cover of the simplex, the expected worth is ``low + P (mu - low)``. Metrics
-    are taken as independent.
+    worst mixture of a cover of the simplex, the expected worth is ``low + P (mu - low)``. Score and
+    metrics are taken as independent.
 
     Args:
         surrogate: The fitted model of the score.
-        limits: The bounds, and the models of their metrics.
+        constraints: At least one, each with the model of its metric.
     """
 
-    def __init__(self, surrogate: Surrogate, limits: tuple[Limit, ...]) -> None:
+    def __init__(self, surrogate: Surrogate, constraints: tuple[FittedConstraint, ...]) -> None:
         super().__init__(surrogate)
-        self.limits = limits
+        self.constraints = constraints
 
     def believe(self, trials: Trials) -> ConstrainedBelief:
         """Condition on trials without scores."""
-        limits = tuple(limit.believe(trials) for limit in self.limits)
-        return ConstrainedBelief(believe(self.surrogate, trials), limits)
+        constraints = tuple(constraint.believe(trials) for constraint in self.constraints)
+        return ConstrainedBelief(believe(self.surrogate, trials), constraints)
 
-    def worth(self) -> AcquisitionFunction:
-        """Return the predicted score, less a price for margins that are too small."""
-        return _Priced(self.surrogate, self.limits)
+    def climb(self, space: MixtureSpace, cover: np.ndarray) -> Ranking:
+        """Climb by the score less a price for what margins are short of, then by a steep one."""
+        for price in _PRICES:
+            ranking = maximise(_Priced(self.surrogate, self.constraints, price), space, cover)
+            cover = ranking.mixtures
+        return ranking
 
     def values(self, mixtures: np.ndarray) -> np.ndarray:
-        """Return the predicted score where each bound is kept with the probability asked for.
+        """Return the predicted score where each constraint is kept with the probability asked for.
 
         Other mixtures are worth nothing beside such a one (minus infinity); where there is none,
         what they are short of has its price.
         """
         means, margins = self.surrogate.predict(mixtures)[0], self._margins(mixtures)
-        needed = np.array([limit.constraint.margin for limit in self.limits])
+        needed = np.array([each.constraint.margin for each in self.constraints])
         short = np.maximum(needed - margins, 0).sum(axis=1)
         if (short == 0).any():
             return np.where(short == 0, means, -np.inf)
-        return means - _price(self.surrogate) * short
+        return means - _PRICES[0] * _deviation(self.surrogate) * short
 
     def gains(self, mixtures: np.ndarray) -> Gains:
-        """Compare by expected worth those mixtures that may well be the best, bounds and all."""
+        """Compare by expected worth those mixtures that may well be the best and feasible."""
         means, deviations = self.surrogate.predict(mixtures)
         low = float(means.min())
         hope = ndtr(self._margins(mixtures) + 2).prod(axis=1)
         chosen = hopeful(mixtures, low + hope * (means + 2 * deviations - low))
         options = Options.everywhere(self.surrogate, chosen)
         probability = torch.from_numpy(ndtr(self._margins(chosen)).prod(axis=1))
-        values = low + probability * (options.values - low)
-        options = replace(options, values=values, open=probability)
+        options = replace(options, values=low + probability * (options.values - low))
         return partial(
-            ConstrainedGradient, self.surrogate, options=options, limits=self.limits, low=low
+            ConstrainedGradient,
+            self.surrogate,
+            options=options,
+            constraints=self.constraints,
+            low=low,
         )
 
     def recommendation(self, mixture: np.ndarray, trial: str | None) -> Recommendation:
-        """Say what is believed of a mixture (``K``): of bounded metrics what the bounds go by."""
+        """Say what is believed of a mixture (``K``): of constrained metrics what is gone by."""
         found = super().recommendation(mixture, trial)
         metrics = dict(found.metrics)
-        for limit in self.limits:
-            if limit.surrogate is not None:
-                mean, deviation = limit.surrogate.predict(mixture[None])
-                metrics[limit.constraint.metric] = (float(mean[0]), float(deviation[0]))
+        for each in self.constraints:
+            mean, deviation = each.surrogate.predict(mixture[None])
+            metrics[each.constraint.metric] = (float(mean[0]), float(deviation[0]))
         return replace(found, metrics=metrics)
 
     def _margins(self, mixtures: np.ndarray) -> np.ndarray:
         """Margins (``n x C``) of mixtures (``n x K``)."""
         with torch.no_grad():
             parts = [
-                torch.stack([limit.margins(part) for limit in self.limits], dim=1)
+                torch.stack([each.margins(part) for each in self.constraints], dim=1)
                 for part in torch.from_numpy(mixtures).split(CHUNK)
             ]
         return torch.cat(parts).numpy()
 
 
 class _Priced(AcquisitionFunction):
-    """What a climb maximises: beyond a bound it leads back to it.
+    """What a climb maximises: outside the constraints it leads back to them.
 
     Args:
         surrogate: The fitted model of the score.
-        limits: The bounds, and the models of their metrics.
+        constraints: Each with the model of its metric.
+        price: Of a standard deviation that a margin is short of, in those of the score.
     """
 
-    def __init__(self, surrogate: Surrogate, limits: tuple[Limit, ...]) -> None:
+    def __init__(
+        self, surrogate: Surrogate, constraints: tuple[FittedConstraint, ...], price: float
+    ) -> None:
         super().__init__(None)  # type: ignore[arg-type]
-        self.surrogate, self.limits, self.price = surrogate, limits, _price(surrogate)
+        self.surrogate, self.constraints = surrogate, constraints
+        self.price = price * _deviation(surrogate)
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: N803
         """Evaluate mixtures ``b x 1 x K``."""
@@ -115,48 +134,60 @@ class _Priced(AcquisitionFunction):
 
     def _value(self, mixtures: Tensor) -> Tensor:
         value = self.surrogate.mean(mixtures, self.surrogate.target)
-        for limit in self.limits:
-            short = limit.constraint.margin + _SPARE - limit.margins(mixtures)
+        for each in self.constraints:
+            short = each.constraint.margin + _SPARE - each.margins(mixtures)
             value = value - self.price * short.clamp_min(0)
         return value
 
 
 @dataclass(frozen=True)
-class _Known:
-    """What the model of a bounded metric says of the options.
+class _Predicted:
+    """A constraint, and what the model of its metric says of the options.
 
     Attributes:
-        limit: The bound.
-        surrogate: The model.
+        fitted: The constraint.
         moments: Of the ``t`` options.
         variance: Of the ``t`` options.
     """
 
-    limit: Limit
-    surrogate: Surrogate
+    fitted: FittedConstraint
     moments: Moments
     variance: Tensor
 
     @classmethod
-    def of(cls, limit: Limit, surrogate: Surrogate, mixtures: Tensor) -> _Known:
+    def of(cls, fitted: FittedConstraint, mixtures: Tensor) -> _Predicted:
         """Predict the metric of the options (``t x K``)."""
-        moments = surrogate.moments(mixtures, surrogate.target)
-        return cls(limit, surrogate, moments, surrogate.variance(moments))
+        moments = fitted.surrogate.moments(mixtures, fitted.surrogate.target)
+        return cls(fitted, moments, fitted.surrogate.variance(moments))
+
+    def margins(self) -> Tensor:
+        """Return those of the options (``t``)."""
+        return self.fitted.standardised(self.moments.mean, self.variance)
+
+    def after(self, shifts: Tensor, told: Tensor) -> Tensor:
+        """Return the probabilities (``... x t``) that options keep it, once more is known.
+
+        Args:
+            shifts: ``... x t`` changes of the means.
+            told: ``... x t`` variances that are gone.
+        """
+        margins = self.fitted.standardised(self.moments.mean + shifts, self.variance - told)
+        return torch.special.ndtr(margins)
 
 
 class ConstrainedGradient(KnowledgeGradient):
-    """Knowledge gradient where a trial changes both what options score and what they may.
+    """Knowledge gradient where a trial changes both what options score and which are feasible.
 
-    ``E max(worth after the trial) - max(worth)``, of the expected worth of ``ConstrainedBelief``,
-    over joint normal draws of what the trial shows of the score and of each bounded metric: the
-    constrained knowledge gradient of Ungredda and Branke 2021, "Bayesian optimisation for
-    constrained problems", arXiv 2105.13245, here of several trials too.
+    ``E max(worth after the trial) - max(worth)``, of the expected worth of ``ConstrainedBelief``:
+    the constrained knowledge gradient of Ungredda and Branke 2021, "Bayesian optimisation for
+    constrained problems", arXiv 2105.13245, here of several trials too. Where every option is
+    feasible for certain it is the knowledge gradient.
 
     Args:
         surrogate: The fitted model of the score, pending trials accounted for.
         fidelity: Position of the fidelity at which mixtures are tried.
-        options: What may be recommended.
-        limits: The bounds, and the models of their metrics.
+        options: What may be recommended, by expected worth.
+        constraints: At least one, each with the model of its metric.
         low: What an option is worth that does not keep them.
     """
 
@@ -165,92 +196,74 @@ class ConstrainedGradient(KnowledgeGradient):
         surrogate: Surrogate,
         fidelity: int,
         options: Options,
-        limits: tuple[Limit, ...],
+        constraints: tuple[FittedConstraint, ...],
         low: float,
     ) -> None:
         super().__init__(surrogate, fidelity, options)
         self.low = low
         with torch.no_grad():
-            self.known = [
-                _Known.of(limit, limit.surrogate, options.mixtures)
-                for limit in limits
-                if limit.surrogate is not None
-            ]
-        self.unknown = 0.5 ** (len(limits) - len(self.known))
+            self.predicted = [_Predicted.of(each, options.mixtures) for each in constraints]
+        self.above = options.moments.mean - low
 
-    def _gain(self, mixtures: Tensor) -> Tensor:
-        normal = _draws(1 + len(self.known), 1)[:, 0]
-        changes = [self._change_of(self.surrogate, self.options.moments, mixtures)]
-        changes += [self._change_of(k.surrogate, k.moments, mixtures) for k in self.known]
-        shifts = [change.unsqueeze(-1) * z for change, z in zip(changes, normal, strict=True)]
-        return self._after(shifts, [change.square() for change in changes[1:]])
+    def _of_one(self, change: Tensor, mixtures: Tensor) -> Tensor:
+        probability = self._after_one(mixtures)  # b x draws x t
+        lines = self.above + change.unsqueeze(-2) * NODES.unsqueeze(-1)
+        now = (probability.mean(dim=1) * self.above).amax(dim=-1)
+        # Draw by draw: all at once would take hundreds of MB.
+        best = [
+            (draw.unsqueeze(1) * lines).amax(dim=-1) @ WEIGHTS for draw in probability.unbind(1)
+        ]
+        return (torch.stack(best).mean(dim=0) - now).clamp_min(0)
 
-    def _change_of(self, surrogate: Surrogate, options: Moments, mixtures: Tensor) -> Tensor:
-        """By how much (``t x b``) a trial one deviation above its mean changes the options."""
-        moments = surrogate.moments(mixtures, self.fidelity)
-        deviation = (surrogate.variance(moments) + surrogate.noise(self.fidelity)).sqrt()
-        return surrogate.covariance(options, moments) / deviation.clamp_min(_TINY)
+    def _after_one(self, mixtures: Tensor) -> Tensor:
+        """Probabilities (``b x draws x t``) that options are feasible after each of the trials."""
+        draws = normal_draws(len(self.predicted))[:, 0, :_DRAWS]
+        probability = torch.ones((), dtype=mixtures.dtype)
+        for each, normal in zip(self.predicted, torch.cat([draws, -draws], dim=1), strict=True):
+            surrogate = each.fitted.surrogate
+            moments = surrogate.moments(mixtures, self.fidelity)
+            variance = surrogate.variance(moments) + surrogate.noise(self.fidelity)
+            change = surrogate.covariance(moments, each.moments)
+            change = (change / variance.clamp_min(_TINY).sqrt().unsqueeze(1)).unsqueeze(1)
+            probability = probability * each.after(change * normal[:, None], change.square())
+        return probability
 
-    def per_trial(self, mixtures: Tensor) -> float:
-        """Return the largest gain per trial of the first 1, 2, 4, ... of ``b`` mixtures."""
+    def _of_several(self, shifts: Tensor, mixtures: Tensor) -> Tensor:
+        after = self._after_several(mixtures) * (self.above + shifts)
+        return after.amax(dim=2).mean(dim=1) - after.mean(dim=1).amax(dim=1)
+
+    def _after_several(self, mixtures: Tensor) -> Tensor:
+        """Probabilities (``draws x t``) that options are feasible after all of the trials."""
         count = len(mixtures)
-        normal = _draws(1 + len(self.known), count)
-        changes = [self._changes_of(self.surrogate, self.options.moments, mixtures)]
-        changes += [self._changes_of(k.surrogate, k.moments, mixtures) for k in self.known]
-        best = 0.0
-        for number in _doubled(count):
-            shifts = [
-                change[:, :number] @ z[:number] for change, z in zip(changes, normal, strict=True)
-            ]
-            told = [change[:, :number].square().sum(dim=1) for change in changes[1:]]
-            best = max(best, float(self._after(shifts, told)) / number)
-        return best
+        # The first series is the score's.
+        draws = normal_draws(1 + len(self.predicted))[1:, :count].transpose(1, 2)
+        probability = torch.ones((), dtype=mixtures.dtype)
+        for each, normal in zip(self.predicted, torch.cat([draws, -draws], dim=1), strict=True):
+            surrogate = each.fitted.surrogate
+            moments = surrogate.moments(mixtures, self.fidelity)
+            noise = surrogate.noise(self.fidelity) * torch.eye(count, dtype=mixtures.dtype)
+            root = psd_safe_cholesky(surrogate.covariance(moments, moments) + noise, max_tries=8)
+            change = surrogate.covariance(moments, each.moments)
+            change = torch.linalg.solve_triangular(root, change, upper=False)
+            probability = probability * each.after(normal @ change, change.square().sum(dim=0))
+        return probability
 
-    def _changes_of(self, surrogate: Surrogate, options: Moments, mixtures: Tensor) -> Tensor:
-        """The same (``t x b``) for trials one after the other, each of what is left to know."""
-        moments = surrogate.moments(mixtures, self.fidelity)
-        noise = surrogate.noise(self.fidelity) * torch.eye(len(mixtures), dtype=mixtures.dtype)
-        root = psd_safe_cholesky(surrogate.covariance(moments, moments) + noise, max_tries=8)
-        change = surrogate.covariance(moments, options)
-        return torch.linalg.solve_triangular(root, change, upper=False).T
-
-    def _after(self, shifts: list[Tensor], told: list[Tensor]) -> Tensor:
-        """Return the gains from what trials may show.
-
-        Args:
-            shifts: Of the score, then of each bounded metric, ``t x ... x D`` changes of the
-                options' means in ``D`` draws.
-            told: Of each bounded metric ``t x ...`` variances that the trials remove.
-        """
-        lead = [-1] + [1] * (shifts[0].dim() - 1)
-        score = self.options.moments.mean.view(lead) + shifts[0]
-        probability = torch.full_like(score, self.unknown)
-        for known, shift, gone in zip(self.known, shifts[1:], told, strict=True):
-            left = known.variance.view(lead[:-1]) - gone
-            mean = known.moments.mean.view(lead) + shift
-            margins = known.limit.standardised(mean, left.unsqueeze(-1))
-            probability = probability * torch.special.ndtr(margins)
-        worth = self.low + probability * (score - self.low)
-        # Of the same draws, so that a trial that tells nothing gains exactly that.
-        return (worth.amax(dim=0).mean(dim=-1) - worth.mean(dim=-1).amax(dim=0)).clamp_min(0)
+    def sensitivities(self) -> list[tuple[Surrogate, Tensor]]:
+        """Return score and metrics, and the slopes (``t``) of the options' worth by each."""
+        margins = [each.margins() for each in self.predicted]
+        kept = [torch.special.ndtr(margin) for margin in margins]
+        slopes = [(self.surrogate, torch.stack(kept).prod(dim=0))]
+        for index, each in enumerate(self.predicted):
+            others = [probability for i, probability in enumerate(kept) if i != index]
+            density = torch.exp(-margins[index].square() / 2) / (2 * torch.pi) ** 0.5
+            slope = self.above * density / each.variance.clamp_min(_TINY).sqrt()
+            for probability in others:
+                slope = slope * probability
+            slopes.append((each.fitted.surrogate, slope))
+        return slopes
 
 
-def _doubled(count: int) -> Iterator[int]:
-    """Yield 1, 2, 4, ... and ``count``."""
-    number = 1
-    while number < count:
-        yield number
-        number *= 2
-    yield count
-
-
-def _draws(series: int, count: int) -> Tensor:
-    """Return normal draws and their opposites of so many trials, ``series x count x 128``."""
-    normal = normal_draws(series)[:, :count]
-    return torch.cat([normal, -normal], dim=-1)
-
-
-def _price(surrogate: Surrogate) -> float:
-    """Return the price of a standard deviation that a margin is short of, in units of the score."""
+def _deviation(surrogate: Surrogate) -> float:
+    """Standard deviation of the score over the space, before any trial."""
     variance = torch.stack([part.scale for part in surrogate.parts]).sum(dim=0)
-    return _PRICE * float((surrogate.weight @ variance).sqrt())
+    return float((surrogate.weight @ variance).sqrt())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.mixture import MixtureSpace
@@ -49,12 +49,19 @@ class ConstraintSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    at_least: float | None = None
+    at_least: float | None = Field(default=None, strict=True)
     """Least value that is allowed, or else"""
-    at_most: float | None = None
+    at_most: float | None = Field(default=None, strict=True)
     """the greatest."""
-    probability: float = 0.9
-    """With which a recommended mixture is to be within, as far as is known."""
+    probability: float = Field(default=0.9, gt=0, lt=1)
+    """With which a recommended mixture is to keep it, as far as is known."""
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if (self.at_least is None) == (self.at_most is None):
+            given = "neither" if self.at_least is None else "both"
+            raise ValueError(f"at_least and at_most: {given} given; allowed: exactly one")
+        return self
 
 
 class SearchSettings(BaseModel):
@@ -72,8 +79,8 @@ class SearchSettings(BaseModel):
     bounds: dict[str, Bounds] = Field(default_factory=dict)
     """Least and greatest weight per domain; [0, 1] for those not named."""
     constraints: dict[str, ConstraintSettings] = Field(default_factory=dict)
-    """Bounds per metric (`bits_per_byte.<validation domain>` or `<metric>.<task>`) that the
-    recommended mixture is to keep at the target, whether or not the metric is in the score."""
+    """What the recommended mixture is to keep at the target, by metric, in the score or not
+    (`bits_per_byte.<validation domain>` or `<metric>.<task>`)."""
     warm_start: str | None = Field(default=None, min_length=1)
     """Path of a run table whose runs inform the search and cost it nothing; null: none."""
 
@@ -81,17 +88,13 @@ class SearchSettings(BaseModel):
         """The policy.
 
         Raises:
-            ValueError: If its name is unknown, it does not heed constraints, or one is impossible.
+            ValueError: If its name is unknown, or it does not heed constraints.
         """
         settings = PolicySettings(design_trials=self.design_trials, proof_trials=self.proof_trials)
         return make_policy(self.policy, settings, self.build_constraints())
 
     def build_constraints(self) -> list[Constraint]:
-        """The bounds on metrics, as the optimizer takes them.
-
-        Raises:
-            ValueError: If one is impossible.
-        """
+        """The constraints, as the optimizer takes them."""
         return [
             Constraint(name, **bound.model_dump(exclude_none=True))
             for name, bound in self.constraints.items()
@@ -143,7 +146,7 @@ def campaign_space(
     """
     domains = corpus if isinstance(corpus, CorpusSettings) else corpus.settings
     measured = measured_metrics(domains.evaluated, evaluation)
-    # A bounded metric is known to the policy, in the score or not.
+    # The policy knows metrics under a constraint, in the score or not.
     weights = dict.fromkeys(search.constraints, 0.0)
     weights |= signed_weights(measured, objective.weights)
     return build_space(domains.trained, search, fidelities, weights)

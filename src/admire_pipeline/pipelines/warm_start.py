@@ -45,6 +45,9 @@ def read_warm_start(
     path = project_folder / Path(search.warm_start).expanduser()
     known = tabulate_known_runs(path, space, "search.warm_start")
     logger.info("warm start: %d runs of %s", len(known), path)
+    for metric in search.constraints:
+        if known[f"metric.{metric}"].isna().all():
+            logger.info("warm start: none of them tells of search.constraints.%s", metric)
     return known
 
 

@@ -69,7 +69,7 @@ def tabulate_known_runs(path: Path, space: Space, key: str) -> pd.DataFrame:
     weighed = weights != 0
     metrics = [METRIC_PREFIX + name for name in space.objective]
     errors = [METRIC_ERROR_PREFIX + name for name in space.objective]
-    # Metrics that are bounded alone have no part in the score; a run may lack them.
+    # Those under a constraint alone have no part in the score; a run may lack them.
     values = runs.frame.reindex(columns=metrics).to_numpy(dtype=np.float64)
     deviations = runs.frame.reindex(columns=errors).to_numpy(dtype=np.float64)
     parts = (deviations[:, weighed] * weights[weighed]) ** 2

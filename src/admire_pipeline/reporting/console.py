@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -35,7 +36,7 @@ def print_recommendation(report: Mapping[str, Any], tracking_uri: str, console: 
         largest = max(best["mixture"].values())
         for domain, weight in best["mixture"].items():
             table.add_row(domain, f"{weight:.1%}", _bar(weight, largest))
-        lines += [table, _best(best), *_bounds(best)]
+        lines += [table, _best(best), *_constraints(best)]
     else:
         lines.append(Text("best    too few trials yet to recommend a mixture"))
     console.print(Group(*lines), highlight=False)
@@ -122,7 +123,7 @@ def _trial(trial: Mapping[str, Any], best: Mapping[str, Any]) -> list[Renderable
         ),
     ]
     if best:
-        lines += [_best(best), *_bounds(best)]
+        lines += [_best(best), *_constraints(best)]
     return lines
 
 
@@ -136,20 +137,23 @@ def _best(best: Mapping[str, Any]) -> Text:
     )
 
 
-def _bounds(best: Mapping[str, Any]) -> Iterator[Text]:
-    """How surely the recommended mixture keeps each bound on a metric."""
-    for bound in best["constraints"]:
-        side = "at_least" if "at_least" in bound else "at_most"
-        rule = f"bound   {bound['metric']} {side.replace('_', ' ')} {bound[side]:g}: "
-        probability = bound["predicted_probability"]
+def _constraints(best: Mapping[str, Any]) -> Iterator[Text]:
+    """How surely the recommended mixture keeps each constraint."""
+    for constraint in best["constraints"]:
+        side = "at_least" if "at_least" in constraint else "at_most"
+        rule = f"must    {constraint['metric']} {side.replace('_', ' ')} {constraint[side]:g}: "
+        probability, asked = constraint["predicted_probability"], constraint["probability"]
         if probability is None:
             yield Text(f"{rule}no trial has measured it yet")
             continue
-        metric = best["metrics"][bound["metric"]]
-        sure = probability >= bound["probability"]
+        metric = best["metrics"][constraint["metric"]]
+        # Rounded down: what falls short must not look as if it did not.
+        told = math.floor(probability * 1000) / 1000
+        short = f", short of the {asked:g} asked for" if probability < asked else ""
+        guess = "" if best["target_trials"] else "; no trial there yet: a guess"
         yield Text(
-            f"{rule}predicted {metric['mean']:.4f} ± {metric['sd']:.4f}, kept with probability "
-            f"{probability:.2f}{'' if sure else ' only'} (asked: {bound['probability']:g})"
+            f"{rule}predicted {metric['mean']:.4f} ± {metric['sd']:.4f}, "
+            f"kept with probability {told:.3f}{short}{guess}"
         )
 
 

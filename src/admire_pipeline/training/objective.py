@@ -21,6 +21,9 @@ LOSSES = (
 )
 """Kinds of metric of which less is better; they enter the score negated."""
 
+SHARES = ("acc", "acc_norm", "exact_match")
+"""Kinds of metric that are shares of the questions, 0 to 1."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -72,6 +75,14 @@ class ObjectiveSettings(BaseModel):
 def measured_metrics(domains: Iterable[str], evaluation: EvaluationSettings) -> list[str]:
     """Names of all metrics that a trial measures: the loss of each domain, then the tasks'."""
     return [*(f"bits_per_byte.{domain}" for domain in domains), *evaluation.task_metrics]
+
+
+def metric_range(name: str) -> tuple[float, float]:
+    """What a metric lies between, as far as its kind tells; infinite where it does not."""
+    kind = name.split(".", 1)[0]
+    if kind in SHARES:
+        return 0.0, 1.0
+    return (0.0 if kind in LOSSES else -math.inf), math.inf
 
 
 def signed_weights(

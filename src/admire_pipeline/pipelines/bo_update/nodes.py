@@ -99,14 +99,14 @@ def recommend_mixture(  # noqa: PLR0913, PLR0917
         },
         "constraints": [
             {
-                "metric": bound.metric,
-                **search.constraints[bound.metric].model_dump(exclude_none=True),
+                "metric": constraint.metric,
+                **search.constraints[constraint.metric].model_dump(exclude_none=True),
                 # None while no trial has the metric.
-                "predicted_probability": bound.likelihood(*best.metrics[bound.metric])
-                if bound.metric in best.metrics
+                "predicted_probability": constraint.likelihood(*best.metrics[constraint.metric])
+                if constraint.metric in best.metrics
                 else None,
             }
-            for bound in search.build_constraints()
+            for constraint in search.build_constraints()
         ],
         "target_trials": int(
             ((table["fidelity"] == space.target.name) & (table["status"] == "observed")).sum()

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from admire_pipeline.optimizer.belief import believe
@@ -20,52 +19,52 @@ _TINY = 1e-150
 
 
 @dataclass(frozen=True)
-class Limit:
+class FittedConstraint:
     """A constraint, and what the trials tell of its metric.
 
     Attributes:
         constraint: The bound.
-        surrogate: Of the metric alone; None while no trial has it.
+        surrogate: Of the metric alone.
     """
 
     constraint: Constraint
-    surrogate: Surrogate | None
+    surrogate: Surrogate
 
-    def believe(self, trials: Trials) -> Limit:
+    def believe(self, trials: Trials) -> FittedConstraint:
         """Condition on trials without scores."""
-        if self.surrogate is None:
-            return self
         return replace(self, surrogate=believe(self.surrogate, trials))
 
     def margins(self, mixtures: Tensor) -> Tensor:
         """Return by how many standard deviations mixtures (``b x K``) are predicted to keep it."""
-        if self.surrogate is None:
-            return torch.zeros(len(mixtures), dtype=mixtures.dtype)
         moments = self.surrogate.moments(mixtures, self.surrogate.target)
         return self.standardised(moments.mean, self.surrogate.variance(moments))
 
     def standardised(self, mean: Tensor, variance: Tensor) -> Tensor:
         """Return such margins from moments of the metric."""
-        bound = self.constraint
-        within = torch.minimum(mean - bound.at_least, bound.at_most - mean)
+        within = self.constraint.sign * (mean - self.constraint.bound)
         return within / variance.clamp_min(_TINY).sqrt()
 
 
-def fit_limits(
+def fit_constraints(
     space: Space, seen: Trials, constraints: Sequence[Constraint], settings: SurrogateSettings
-) -> tuple[Limit, ...]:
+) -> tuple[FittedConstraint, ...]:
     """Fit a surrogate to the metric of each constraint, by itself.
 
     Args:
         space: The campaign's space.
         seen: Observed trials.
-        constraints: The bounds.
+        constraints: Of metrics of the space's objective.
         settings: Choices in the surrogates.
+
+    Returns:
+        Those of whose metric some trial tells.
     """
-    limits = []
+    fitted = []
     for constraint in constraints:
         column = list(space.objective).index(constraint.metric)
         known = seen.where(np.isfinite(seen.metrics[:, column]))
+        if not len(known):
+            continue
         alone = replace(
             known,
             scores=known.metrics[:, column],
@@ -73,6 +72,7 @@ def fit_limits(
             metrics=known.metrics[:, :0],
             metric_errors=known.metrics[:, :0],
         )
-        model = fit(replace(space, objective={}), alone, settings) if len(known) else None
-        limits.append(Limit(constraint, model))
-    return tuple(limits)
+        fitted.append(
+            FittedConstraint(constraint, fit(replace(space, objective={}), alone, settings))
+        )
+    return tuple(fitted)
