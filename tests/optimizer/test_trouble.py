@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from admire_pipeline.mixture import MixtureSpace
 from admire_pipeline.optimizer import (
-    Constraint,
     Fidelity,
     PolicySettings,
     Space,
@@ -22,6 +21,7 @@ from admire_pipeline.optimizer import (
     propose,
     recommend,
 )
+from admire_pipeline.optimizer.constraints import Constraint
 from admire_pipeline.optimizer.policy import NothingToPropose
 
 POLICIES = ["admire", "admire-target"]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from admire_pipeline.errors import UserError
-from admire_pipeline.optimizer import Constraint, PolicySettings, Space, Trials, propose
+from admire_pipeline.optimizer import PolicySettings, Space, Trials, propose
 from admire_pipeline.optimizer.bayesian import Admire
+from admire_pipeline.optimizer.constraints import Constraint
 from admire_pipeline.optimizer.costs import learn_costs
 from admire_pipeline.pipelines.search import (
     SearchSettings,

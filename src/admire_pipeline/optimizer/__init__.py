@@ -11,7 +11,6 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from admire_pipeline.optimizer.constraints import Constraint
 from admire_pipeline.optimizer.policy import (
     NothingToPropose,
     Policy,
@@ -25,9 +24,10 @@ from admire_pipeline.optimizer.trials import Trials
 if TYPE_CHECKING:
     import pandas as pd
 
+    from admire_pipeline.optimizer.constraints import Constraint
+
 __all__ = [
     "POLICIES",
-    "Constraint",
     "Fidelity",
     "NothingToPropose",
     "Policy",

@@ -53,7 +53,10 @@ def _parse(module: str) -> tuple[str, tuple[str, ...]]:
         return "", ()
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     imported: set[str] = set()
+    types = {id(part) for node in ast.walk(tree) if _for_types(node) for part in ast.walk(node)}
     for node in ast.walk(tree):
+        if id(node) in types:
+            continue
         if isinstance(node, ast.Import):
             imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -67,6 +70,15 @@ def _parse(module: str) -> tuple[str, tuple[str, ...]]:
     is_package = spec.submodule_search_locations is not None
     code = "" if is_package else hashlib.sha256(_canonical(tree).encode()).hexdigest()
     return code, tuple(name for name in sorted(imported) if _is_module(name))
+
+
+def _for_types(node: ast.AST) -> bool:
+    """Tell whether it is a block that only type checkers read, which changes no result."""
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+    )
 
 
 def _canonical(node: object) -> str:
