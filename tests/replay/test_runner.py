@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from admire_pipeline.optimizer import PolicySettings
-from admire_pipeline.replay.code import _canonical, fingerprint, table_hash
+from admire_pipeline.replay.code import _canonical, _parse, fingerprint, table_hash
 from admire_pipeline.replay.jobs import COLUMNS, Job, Plan
 from admire_pipeline.replay.runner import run_plan
 from admire_pipeline.replay.synthetic import made_up_table
@@ -122,6 +122,13 @@ def test_the_fingerprint_is_of_all_that_is_imported() -> None:
     assert own == fingerprint("admire_pipeline.optimizer.random_search")
     assert own != fingerprint("admire_pipeline.optimizer.random_search", __name__)
     assert own != fingerprint("admire_pipeline.optimizer.bayesian")
+
+
+def test_what_only_type_checkers_import_is_not_in_the_fingerprint() -> None:
+    """`make_policy` names the constraints of our policy, which no other one heeds."""
+    _, imported = _parse("admire_pipeline.optimizer")
+    assert "admire_pipeline.optimizer.policy" in imported
+    assert "admire_pipeline.optimizer.constraints" not in imported
 
 
 def test_the_fingerprint_is_the_same_with_every_python() -> None:
