@@ -149,7 +149,7 @@ def _constraints(best: Mapping[str, Any]) -> Iterator[Text]:
         metric = best["metrics"][constraint["metric"]]
         # Rounded down: what falls short must not look as if it did not.
         told = math.floor(probability * 1000) / 1000
-        short = f", short of the {asked:g} asked for" if probability < asked else ""
+        short = f", short of {asked:g}" if probability < asked else ""
         guess = "" if best["target_trials"] else "; no trial there yet: a guess"
         yield Text(
             f"{rule}predicted {metric['mean']:.4f} ± {metric['sd']:.4f}, "
