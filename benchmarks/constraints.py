@@ -178,8 +178,7 @@ def main() -> None:
     arguments = parser.parse_args()
     runs = TABLES[arguments.table]()
     metrics = arguments.metrics.split(",") if arguments.metrics else contrary(runs)
-    for metric in metrics:  # the fits of the simulator, once
-        Constrained(arguments.table, metric, arguments.first)
+    SimulatorProblem(runs, "average", arguments.first, CACHE)  # its fits, once for all processes
     seeds = range(arguments.first, arguments.first + arguments.seeds)
     jobs = [(arguments.table, m, seed, arguments.budget) for m, seed in product(metrics, seeds)]
     with ProcessPoolExecutor(arguments.processes) as pool:

@@ -10,13 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.mixture import MixtureSpace
-from admire_pipeline.optimizer import (
-    Fidelity,
-    Policy,
-    PolicySettings,
-    Space,
-    make_policy,
-)
+from admire_pipeline.optimizer import Fidelity, Policy, PolicySettings, Space, make_policy
 from admire_pipeline.optimizer.constraints import Constraint
 from admire_pipeline.optimizer.costs import learn_costs
 from admire_pipeline.pipelines.recipes import check_recipe
