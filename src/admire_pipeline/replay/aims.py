@@ -108,12 +108,14 @@ def _means(  # noqa: PLR0913
             least = len(least)
         if not len(frame):
             raise NotMeasured(f"no {policy}")
-        if (found := frame["objective"].nunique()) < least:
-            raise NotMeasured(f"{policy}: {found} of {least} objectives")
+        each = frame.groupby("objective")["seed"].nunique()
+        # Those that were only begun do not count.
+        if (whole := int((each >= min(each.max(), LEAST_SEEDS)).sum())) < least:
+            raise NotMeasured(f"{policy}: {whole} of {least} objectives")
         if (spent := float(frame["budget"].min())) < budget * 0.999:
             raise NotMeasured(f"{policy}: budget {spent:g} of {budget:g}")
         every = frame[["objective", "seed"]].drop_duplicates().groupby("seed").size()
-        seeds = set(every[every == found].index)
+        seeds = set(every[every == len(each)].index)
         if len(seeds) < LEAST_SEEDS:
             raise NotMeasured(f"{policy}: {len(seeds)} seeds, {LEAST_SEEDS} are needed")
         complete.append(seeds)
