@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from admire_pipeline.replay.jobs import Job, Plan
 from admire_pipeline.replay.synthetic import made_up_table
 
@@ -13,3 +15,17 @@ def test_each_seed_of_a_made_up_table_is_another_table(tmp_path: Path) -> None:
     )
     first, again, other = (plan.make_problem(Job("random", "average", s)) for s in (1, 1, 2))
     assert first.best == again.best != other.best
+
+
+def test_an_ablation_that_takes_back_something_else_is_another_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = made_up_table("transfer", domains=3, runs=(4, 3, 3), metrics=1)
+    policies = ("admire-one-proof", "admire")
+    plan = Plan(table, "pool", policies, ("average",), (0,), 2, tmp_path, tmp_path)
+    ablated, ours = plan.jobs()
+    before = plan.path(ablated), plan.path(ours)
+    changed = {"admire-one-proof": {"settings": {"proof_trials": 0}}}
+    monkeypatch.setattr("admire_pipeline.replay.policies.ABLATIONS", changed)
+    assert plan.path(ablated) != before[0]
+    assert plan.path(ours) == before[1]

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -46,8 +45,6 @@ CUT = "cut"
 
 JOBS = "jobs"
 """Folder of the jobs' files in a benchmark's."""
-
-_PACKAGE = "admire-pipeline"
 
 
 @dataclass(frozen=True)
@@ -130,8 +127,9 @@ class Plan:
             "max_trials": self.max_trials,
             # A default that changes is a change of code, and a new setting renames no old job.
             "settings": _set(self.settings),
-            "version": version(_PACKAGE),
         }
+        if job.policy in policies.ABLATIONS:
+            decisive["taken back"] = policies.ABLATIONS[job.policy]
         if self.problem == "simulator":
             from admire_pipeline.replay.emulator import REVISION
 
@@ -151,9 +149,9 @@ def read_kept(folder: Path, names: Collection[str], seeds: Collection[int]) -> p
         seeds: Seeds.
 
     Returns:
-        Their curves, columns as ``COLUMNS``. Of several of one policy, problem, objective, seed and
-        budget (before and after a setting or the table changed) it is the latest; campaigns that
-        ``max_trials`` cut are left out.
+        Their curves, columns as ``COLUMNS`` and ``CODE``. Of several of one policy, problem,
+        objective, seed and budget (before and after a setting or the table changed) it is the
+        latest; campaigns that ``max_trials`` cut are left out.
     """
     found: dict[tuple[object, ...], pd.DataFrame] = {}
     beginnings = tuple(f"{name}." for name in names)
@@ -164,8 +162,10 @@ def read_kept(folder: Path, names: Collection[str], seeds: Collection[int]) -> p
         frame = pd.read_parquet(path)
         if CUT not in frame or not frame[CUT].any():
             about = frame.loc[0, ["policy", "table", "problem", "objective", "seed", "budget"]]
-            found[tuple(about)] = frame[list(COLUMNS)]
-    return pd.concat(found.values(), ignore_index=True) if found else pd.DataFrame(columns=COLUMNS)
+            found[tuple(about)] = frame.reindex(columns=[*COLUMNS, CODE])
+    if not found:
+        return pd.DataFrame(columns=[*COLUMNS, CODE])
+    return pd.concat(found.values(), ignore_index=True)
 
 
 def _set(settings: PolicySettings) -> dict[str, object]:
