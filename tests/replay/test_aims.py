@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from admire_pipeline.replay.aims import AIMS, Aim, Found, NotMeasured, read_curves
-from admire_pipeline.replay.jobs import COLUMNS, CUT, JOBS, read_kept
+from admire_pipeline.optimizer import make_policy
+from admire_pipeline.replay.aims import AIMS, Aim, Found, NotMeasured, outdated, read_curves
+from admire_pipeline.replay.jobs import CODE, COLUMNS, CUT, JOBS, code_of, read_kept
 
 SEEDS = range(100, 105)
 
@@ -192,3 +193,13 @@ def test_the_latest_of_a_kept_campaign_counts_and_one_that_was_cut_does_not(tmp_
             os.utime(path, (1, 1 + ord("z") - ord(path.stem[-1])))
     assert read_kept(tmp_path, ["admire"], [0])["honest"].to_list() == [1.0, 0.2]
     assert read_kept(tmp_path, ["admire-bo"], [0]).empty
+
+
+def test_campaigns_of_code_that_has_changed_since_are_counted(tmp_path: Path) -> None:
+    code = code_of(make_policy("random"))
+    keep(tmp_path, curves("random", [(1.0, 0.3)], seeds=range(3)), "0", **{CODE: code})
+    assert outdated(read_curves([tmp_path], range(3))) == 0
+    keep(tmp_path, curves("random", [(1.0, 0.3)], seeds=[1]), "0", **{CODE: "other"})
+    keep(tmp_path, curves("admire", [(1.0, 0.3)], seeds=[1]), "0", **{CODE: code})
+    assert outdated(read_curves([tmp_path], range(3))) == 2
+    assert outdated(read_curves([tmp_path / "none"], range(3))) == 0

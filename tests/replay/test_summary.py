@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pytest
 
-from admire_pipeline.replay.summary import ALL, curves_by_seed, grid_of, headline, summarise
+from admire_pipeline.replay.summary import ALL, curves_by_seed, grid_of, headline, shared, summarise
 
 
 def campaign(policy: str, objective: str, seed: int, *regrets: float) -> pd.DataFrame:
@@ -92,6 +92,34 @@ def test_the_difference_to_ours_is_paired_over_seeds() -> None:
     assert row(summary, "admire")["area_less_ours"] == 0
     assert math.isnan(row(summarise(CURVES, [4.0]), "random")["area_low"]), "of two seeds"
     assert "area_less_ours" not in summarise(CURVES[CURVES["policy"] == "random"], [4.0])
+
+
+def test_the_mean_is_of_what_all_policies_have() -> None:
+    """Without the objective that is hard for it, a policy would look better than it is."""
+    lacking = CURVES[~((CURVES["policy"] == "random") & (CURVES["objective"] == "x"))]
+    summary = summarise(lacking, [4.0])
+    assert set(summary["objective"]) == {"x", "y"}, "the mean of one objective is itself"
+    third = [campaign(policy, "z", seed, 0.5) for policy in ("admire", "random") for seed in (0, 1)]
+    summary = summarise(pd.concat([lacking, *third]), [4.0])
+    assert set(shared(pd.concat([lacking, *third]))["objective"]) == {"y", "z"}
+    assert row(summary, "admire")["honest@4"] == pytest.approx((0.1 + 0.0 + 2 * 0.5) / 4)
+    assert row(summary, "admire", "x")["honest@4"] == pytest.approx(0.15)
+
+
+def test_a_seed_that_one_policy_lacks_is_not_in_the_mean() -> None:
+    lacking = CURVES[
+        ~((CURVES["policy"] == "random") & (CURVES["objective"] == "x") & (CURVES["seed"] == 1))
+    ]
+    summary = summarise(lacking, [4.0])
+    # Of seed 1 both have the other objective alone.
+    assert row(summary, "admire")["honest@4"] == pytest.approx((0.1 + 0.0) / 2)
+    assert row(summary, "random")["honest@4"] == pytest.approx((0.7 + 0.7) / 2)
+
+
+def test_a_campaign_that_ran_while_the_machine_slept_does_not_count_in_seconds() -> None:
+    slept = (CURVES["policy"] == "admire") & (CURVES["objective"] == "x") & (CURVES["seed"] == 0)
+    curves = CURVES.assign(propose_seconds=CURVES["propose_seconds"].where(~slept, 2254.0))
+    assert row(summarise(curves, [4.0]), "admire")["seconds_per_proposal"] == 0.5
 
 
 def test_a_single_objective_is_its_own_mean() -> None:

@@ -114,3 +114,21 @@ def test_the_console_shows_measures_and_the_aims_it_knows_of(
     (line,) = [line for line in text.splitlines() if "reversed" in line and "target only" in line]
     assert line.split()[0] == "met" and "1.000 x" in line
     assert "not measured" in text
+    assert "48 campaigns are kept although the policy's code has changed since" in text
+    write_report(tmp_path / "own", curves.assign(table="my-runs"), TABLE)
+    assert "aims" not in shown(tmp_path / "own", range(6)), "they are of other tables"
+
+
+def test_the_mean_is_drawn_of_what_all_policies_have(curves: pd.DataFrame, tmp_path: Path) -> None:
+    random = curves["policy"] == "random"
+    lacking = curves[~(random & (curves["objective"] == "metric-1"))]
+    figure = draw_regret(lacking, {"both": ("average", "metric-1"), "average": ("average",)})
+    both, average = (
+        {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}
+        for axes in figure.axes
+    )
+    assert both["admire"] == average["admire"]
+    write_report(tmp_path, lacking, TABLE)
+    nothing_shared = curves[random == (curves["objective"] == "average")]
+    write_report(tmp_path, nothing_shared, TABLE)
+    assert "random" in shown(tmp_path, range(3))

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from admire_pipeline.optimizer import make_policy
 from admire_pipeline.replay.checks import AVERAGE
-from admire_pipeline.replay.jobs import COLUMNS, read_kept
+from admire_pipeline.replay.jobs import CODE, COLUMNS, code_of, read_kept
 from admire_pipeline.replay.measures import Curve, mean_curve
 from admire_pipeline.replay.summary import OURS, curves_by_seed
 from admire_pipeline.replay.synthetic import PREFIX
@@ -53,6 +54,7 @@ class Aim:
     """An aim.
 
     Attributes:
+        table: Name of the run table that it is about.
         problem: On which problem, in words.
         measure: What is measured, in words.
         aim: What is to be reached, in words.
@@ -62,6 +64,7 @@ class Aim:
         ``check`` raises ``NotMeasured`` where the curves do not tell.
     """
 
+    table: str
     problem: str
     measure: str
     aim: str
@@ -76,18 +79,29 @@ def read_curves(folders: Iterable[Path], seeds: Iterable[int]) -> pd.DataFrame:
         seeds: Those to keep; regrets chosen by are not regrets to report.
 
     Returns:
-        The curves; of a campaign that several benchmarks have run, the one of the greatest budget,
-        or else of the first folder.
+        The curves, columns as ``jobs.COLUMNS`` and ``jobs.CODE``; of a campaign that several
+        benchmarks have run, the one of the greatest budget, or else of the first folder.
     """
     kept = [read_kept(folder, POLICIES, set(seeds)) for folder in folders]
     frames = [frame.assign(_folder=number) for number, frame in enumerate(kept) if len(frame)]
     if not frames:
-        return pd.DataFrame(columns=list(COLUMNS))
+        return pd.DataFrame(columns=[*COLUMNS, CODE])
     curves = pd.concat(frames, ignore_index=True)
     campaigns = curves[[*_KEYS, "budget", "_folder"]].drop_duplicates()
     campaigns = campaigns.sort_values(["budget", "_folder"], ascending=[False, True])
     chosen = campaigns.drop_duplicates(_KEYS)
     return curves.merge(chosen, on=[*_KEYS, "budget", "_folder"]).drop(columns="_folder")
+
+
+def outdated(curves: pd.DataFrame) -> int:
+    """Return how many campaigns of some curves were run by code that has changed since.
+
+    Args:
+        curves: As ``read_curves`` returns them.
+    """
+    campaigns = curves.drop_duplicates(_KEYS)
+    codes = {name: code_of(make_policy(name)) for name in campaigns["policy"].unique()}
+    return int((campaigns[CODE] != campaigns["policy"].map(codes)).sum())
 
 
 def _means(  # noqa: PLR0913
@@ -217,13 +231,21 @@ _GUARD = ("area under the curve / target only", "at most 1.05")
 
 AIMS = (
     Aim(
+        "tulu",
         "Tülu pool, 20 objectives",
         "regret at cost 2 / 5 / 10 / 15",
         f".62 / .35 / .20 / .13 and never above {BO}, {RANDOM}",
         _regret_at,
     ),
-    Aim("Pile pool, average", "cost to reach and stay at 0.05", "at most 0.05", _reach_pile),
     Aim(
+        "pile",
+        "Pile pool, average",
+        "cost to reach and stay at 0.05",
+        "at most 0.05",
+        _reach_pile,
+    ),
+    Aim(
+        "pile",
         "Pile pool, 14 objectives",
         "area under the curve to cost 2",
         f"at most 1/5 of {MFBO}'s",
@@ -231,6 +253,7 @@ AIMS = (
     ),
     *(
         Aim(
+            table,
             f"{name} simulator, {objectives} objectives",
             "cost to reach and stay at 0.1",
             f"at most 1/3 of {MFBO}'s, 1/2 of {BO}'s",
@@ -239,19 +262,19 @@ AIMS = (
         for name, table, objectives in (("Tülu", "tulu", 20), ("Pile", "pile", 14))
     ),
     Aim(
+        "tulu",
         "Tülu pool, average_ood",
         *_GUARD,
         partial(_guard, table="tulu", objectives=("average_ood",)),
     ),
-    Aim(
-        "made up: small is noise, 4 objectives",
-        *_GUARD,
-        partial(_guard, table=f"{PREFIX}noise", objectives=4),
-    ),
-    Aim(
-        "made up: small is reversed, 4 objectives",
-        *_GUARD,
-        partial(_guard, table=f"{PREFIX}reversed", objectives=4),
+    *(
+        Aim(
+            table,
+            f"made up: small is {name}, 4 objectives",
+            *_GUARD,
+            partial(_guard, table=table, objectives=4),
+        )
+        for name, table in (("noise", f"{PREFIX}noise"), ("reversed", f"{PREFIX}reversed"))
     ),
 )
 """All of them, in the order of the report. Regrets are normalised and honest, their mean is over

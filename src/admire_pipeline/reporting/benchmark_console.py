@@ -26,6 +26,7 @@ def print_benchmark(folder: Path, seeds: Sequence[int], console: Console) -> Non
     """
     import pandas as pd
 
+    from admire_pipeline.replay.aims import AIMS
     from admire_pipeline.replay.jobs import JOBS
     from admire_pipeline.replay.summary import whole
     from admire_pipeline.reporting.benchmark_files import SUMMARY
@@ -35,8 +36,9 @@ def print_benchmark(folder: Path, seeds: Sequence[int], console: Console) -> Non
         shown = whole(summary).sort_values("area")
         console.print(_regrets(shown))
         console.print(_costs(shown))
-    others = sorted(path.parent for path in folder.parent.glob(f"*/{JOBS}"))
-    print_aims([folder, *(other for other in others if other != folder)], seeds, console)
+        if summary["table"].iloc[0] in {aim.table for aim in AIMS}:
+            others = sorted(path.parent for path in folder.parent.glob(f"*/{JOBS}"))
+            print_aims([folder, *(other for other in others if other != folder)], seeds, console)
     console.print(f"results in {folder}", soft_wrap=True, highlight=False)
 
 
@@ -48,10 +50,12 @@ def print_aims(folders: Sequence[Path], seeds: Sequence[int], console: Console) 
         seeds: To measure on.
         console: Where to.
     """
-    from admire_pipeline.replay.aims import AIMS, NotMeasured, read_curves
+    from admire_pipeline.replay.aims import AIMS, NotMeasured, outdated, read_curves
 
     curves = read_curves(folders, seeds)
     title = f"aims (seeds {_ranges(seeds)})"
+    if old := outdated(curves):
+        title += f"\n{old} campaigns are kept although the policy's code has changed since"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     for column in ("problem", "measure", "aim", "admire", "beside it"):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from admire_pipeline.replay.measures import LEAST_SEEDS, Curve, bootstrap_interval, mean_curve
-from admire_pipeline.replay.summary import OURS, curves_by_seed
+from admire_pipeline.replay.summary import OURS, curves_by_seed, shared
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,8 @@ def draw_regret(
 
     Args:
         curves: Columns as ``replay.jobs.COLUMNS``, all of one table and problem.
-        panels: Title of each panel and the objectives that it averages over.
+        panels: Title of each panel and the objectives that it averages over, where all policies
+            have them.
         value: ``honest`` or ``published``.
         band: Whether to draw the 95 % intervals of the mean over seeds.
     """
@@ -50,6 +51,8 @@ def draw_regret(
     styles = _styles(list(curves["policy"].unique()))
     for axes, (title, objectives) in zip(grid, panels.items(), strict=False):
         part = curves[curves["objective"].isin(objectives)]
+        if len(objectives) > 1:
+            part = shared(part)
         costs, log = _costs(part)
         for policy, style in styles.items():
             frame = part[part["policy"] == policy]

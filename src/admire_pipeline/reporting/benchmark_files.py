@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from admire_pipeline.disk import save_atomically
 from admire_pipeline.replay.aims import MFBO
-from admire_pipeline.replay.summary import OURS, grid_of, summarise
+from admire_pipeline.replay.summary import OURS, grid_of, shared, summarise
 from admire_pipeline.replay.table import RunTable
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def write_report(folder: Path, curves: pd.DataFrame, table: RunTable) -> list[Pa
     grid = grid_of(budget, table.fidelities[0].cost)
     summary = summarise(curves, grid)
     objectives = list(curves["objective"].unique())
-    panels = _panels(objectives, table)
+    panels = _panels(objectives, shared(curves)["objective"].nunique(), table)
     figures = {
         "regret.png": draw_regret(curves, panels),
         "regret_published.png": draw_regret(curves, panels, value="published"),
@@ -57,10 +57,15 @@ def write_report(folder: Path, curves: pd.DataFrame, table: RunTable) -> list[Pa
     return [folder / name for name in (CURVES, SUMMARY, *figures)]
 
 
-def _panels(objectives: list[str], table: RunTable) -> dict[str, tuple[str, ...]]:
-    """Panels of the main figure: the mean of all objectives, then the averages among them."""
-    if len(objectives) == 1:
-        return {objectives[0]: (objectives[0],)}
+def _panels(objectives: list[str], whole: int, table: RunTable) -> dict[str, tuple[str, ...]]:
+    """Panels of the main figure: the mean of all objectives, then the averages among them.
+
+    Args:
+        objectives: Their names.
+        whole: How many of them all policies have.
+        table: The runs.
+    """
+    if whole <= 1:
+        return {name: (name,) for name in objectives}
     averages = [name for name in objectives if name not in table.metrics]
-    everything = {f"mean of {len(objectives)} objectives": tuple(objectives)}
-    return everything | {name: (name,) for name in averages}
+    return {f"mean of {whole} objectives": tuple(objectives)} | {name: (name,) for name in averages}

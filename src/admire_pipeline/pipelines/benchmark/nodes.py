@@ -83,8 +83,12 @@ def report_benchmark(plan: Plan, outcome: Outcome) -> list[Path]:
     Returns:
         The files.
     """
+    from admire_pipeline.replay.summary import shared
     from admire_pipeline.reporting.benchmark_files import write_report
 
+    alone = set(outcome.curves["objective"]) - set(shared(outcome.curves)["objective"])
+    if alone:
+        logger.warning("not in the mean, as a policy lacks them: %s", ", ".join(sorted(alone)))
     return write_report(plan.folder, outcome.curves, plan.table)
 
 
