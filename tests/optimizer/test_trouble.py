@@ -159,6 +159,10 @@ def check(case: Case, name: str, constraints: Sequence[Constraint] = ()) -> None
         else:
             assert space.mixtures.contains(proposal.mixture)
             assert abs(proposal.mixture.sum() - 1) < 1e-12
+    usable = case.frame["status"] == "observed"
+    if name == "admire-target":
+        usable &= case.frame["fidelity"] == space.fidelities[-1].name
+    assert (recommendation is not None) == usable.any()
     if recommendation is not None:
         assert np.isfinite(recommendation.score_mean)
         assert recommendation.score_sd >= 0

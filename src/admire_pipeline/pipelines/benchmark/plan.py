@@ -46,6 +46,8 @@ BUDGET = 15.0
 QUICK_SEEDS = (0, 1)
 QUICK_BUDGET = 5.0
 QUICK_OBJECTIVES = 2
+QUICK_TRIALS = 80
+"""A published policy that buys hundreds of cheap runs fits anew after each, for many minutes."""
 QUICK_POLICIES = ("random", "admire-bo", "admire-mfbo", "admire")
 
 
@@ -131,7 +133,7 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
         budget=settings.budget or (QUICK_BUDGET if settings.quick else BUDGET),
         folder=folder,
         cache=project / CACHE,
-        max_trials=settings.max_trials,
+        max_trials=settings.max_trials or (QUICK_TRIALS if settings.quick else None),
         made_up=settings.table.removeprefix(PREFIX) if settings.table in MADE_UP else None,
     )
 
