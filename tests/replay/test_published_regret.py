@@ -5,6 +5,11 @@ there and here draw different starts and maxima, so only the means can be compar
 the regret at one cost has a standard deviation of about 0.0017 (recommendations jump between a few
 rows of the pool), which leaves 0.0012 for the difference of two means of 4. Three of these are
 allowed at each cost, and two for the mean over the costs.
+
+That tells the policy from one that recommends at random, as the last test checks, but not from
+search at random: the official figures are no better than that. What tells it from everything else
+is that its choices are those of a transcription of the recipe (tests/optimizer/test_published.py).
+On the Pile the official figures are of one seed, between which its regret differs by all there is.
 """
 
 from __future__ import annotations
@@ -19,15 +24,24 @@ from admire_pipeline.replay import read_tulu
 from admire_pipeline.replay.campaign import replay
 from admire_pipeline.replay.problem import PoolProblem
 
-OFFICIAL = {1.0: 0.0054, 2.0: 0.0056, 5.0: 0.0042}
+OFFICIAL = {1.0: 0.0054, 2.0: 0.0056, 5.0: 0.0042, 10.0: 0.0014}
 SEEDS = range(4)
 ERROR = 0.0012
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
+needs_tables = pytest.mark.skipif(
     "ADMIRE_RUNS_DIR" not in os.environ, reason="needs the published tables: set ADMIRE_RUNS_DIR"
 )
+
+
+def agrees(regrets: np.ndarray) -> bool:
+    """Whether mean regrets at the costs of ``OFFICIAL`` may be those of the official code."""
+    difference = regrets - list(OFFICIAL.values())
+    return bool(np.abs(difference).max() < 3 * ERROR and abs(difference.mean()) < 2 * ERROR)
+
+
+@pytest.mark.slow
+@needs_tables
 def test_multifidelity_search_has_the_regret_of_the_official_code() -> None:
     problem = PoolProblem(read_tulu(), "average")
     unit = problem.best - problem.typical
@@ -37,6 +51,10 @@ def test_multifidelity_search_has_the_regret_of_the_official_code() -> None:
         costs = np.array([step.cost for step in steps])
         at = [int(np.searchsorted(costs, cost, side="right")) - 1 for cost in OFFICIAL]
         regrets.append([unit * steps[index].honest for index in at])
-    difference = np.mean(regrets, axis=0) - list(OFFICIAL.values())
-    assert np.abs(difference).max() < 3 * ERROR
-    assert abs(difference.mean()) < 2 * ERROR
+    assert agrees(np.mean(regrets, axis=0))
+
+
+@needs_tables
+def test_a_random_pick_has_not() -> None:
+    problem = PoolProblem(read_tulu(), "average")
+    assert not agrees(np.full(len(OFFICIAL), problem.best - problem.typical))
