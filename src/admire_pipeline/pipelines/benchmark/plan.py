@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RUNS = Path("data/01_raw/runs")
-"""Downloaded tables."""
-
 CACHE = Path("data/06_models/simulators")
 """What simulators are fitted to."""
 
@@ -57,12 +54,13 @@ def load_table(settings: BenchmarkSettings, project: Path) -> RunTable:
     Raises:
         UserError: If it cannot be read, or its direction is not the one given.
     """
+    from admire_pipeline.replay.published import CACHE as DOWNLOADS
     from admire_pipeline.replay.published import READERS
     from admire_pipeline.replay.synthetic import PREFIX, made_up_table
     from admire_pipeline.replay.table import read_table
 
     if settings.table in PUBLISHED:
-        table = READERS[settings.table](project / RUNS)
+        table = READERS[settings.table](project / DOWNLOADS)
     elif settings.table in MADE_UP:
         table = made_up_table(settings.table.removeprefix(PREFIX))
     else:
