@@ -2,24 +2,38 @@
 
     python benchmarks/kept.py pack data/08_reporting/benchmark/tulu-simulator [FOLDER]
     python benchmarks/kept.py unpack [FOLDER] [--reports data/08_reporting/benchmark]
+    python benchmarks/kept.py renew [FOLDER] [--share 0.1] [--processes 2]
 
 A benchmark keeps each finished campaign in a file of its own, in `jobs/`, and so goes on where it
 was stopped. Some take hours: `pack` adds those of a benchmark to the file of its name in a folder
 (`benchmarks/results` if none is given), and `unpack` puts those of all files there where
 `make benchmark` looks for them, next to what has been run here. What other code has run than that
 of today is run again there (`benchmark.redo`).
+
+`renew` is for a change of a policy's code that is to change no result. Of the campaigns that older
+code has run it runs a share again, at least three of each policy. Where every step is the same, to
+the last bit, all of that policy count as run by the code of today; else none, and it says which
+differ. Those with a `max_trials` are left as they are.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from admire_pipeline.disk import save_atomically
-from admire_pipeline.replay.jobs import JOBS
+from admire_pipeline.replay.jobs import CODE, COLUMNS, CUT, JOBS, Job, Plan, code_of, run_job
+from admire_pipeline.replay.problem import PoolProblem
+from admire_pipeline.replay.published import CACHE, READERS
+from admire_pipeline.replay.synthetic import PREFIX, made_up_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -28,6 +42,8 @@ FILE = "file"
 """Column with the name of a campaign's own file, which says all that decides its result."""
 DIGITS = {"propose_seconds": 4, "recommend_seconds": 4}
 """Decimals of a column: most of a file would else be digits of seconds that no clock repeats."""
+DECISIVE = [name for name in COLUMNS if name not in DIGITS]
+LEAST = 3
 
 
 def pack(benchmark: Path, folder: Path) -> None:
@@ -45,10 +61,8 @@ def pack(benchmark: Path, folder: Path) -> None:
             frames.setdefault(str(name), frame)
     if not frames:
         raise SystemExit(f"{benchmark / JOBS}: no campaign has been finished there")
-    together = pd.concat([frames[name] for name in sorted(frames)], ignore_index=True).round(DIGITS)
     folder.mkdir(parents=True, exist_ok=True)
-    write = partial(together.to_parquet, compression="zstd", compression_level=19, index=False)
-    save_atomically(kept, write)
+    _write(frames, kept)
     print(f"{len(frames)} campaigns in {kept}")  # noqa: T201
 
 
@@ -71,21 +85,109 @@ def unpack(folder: Path, reports: Path) -> None:
         print(f"{len(campaigns)} campaigns of {kept} in {jobs}")  # noqa: T201
 
 
+def renew(folder: Path, share: float, processes: int) -> bool:
+    """Renew the campaigns of older code whose policies still give the same results.
+
+    Args:
+        folder: Of the files.
+        share: Of each policy's campaigns in a file to run again.
+        processes: To run them on, one thread each.
+
+    Returns:
+        Whether all are renewed.
+    """
+    import torch
+
+    whole = True
+    for kept in sorted(folder.glob("*.parquet")):
+        frames = {str(name): frame for name, frame in pd.read_parquet(kept).groupby(FILE)}
+        names: dict[str, list[str]] = {}
+        for name, frame in frames.items():
+            if not frame[CUT].any():
+                names.setdefault(frame["policy"].iloc[0], []).append(name)
+        for policy, of_policy in names.items():
+            plan, job = _plan(frames[of_policy[0]], Path())
+            code = code_of(plan.make_policy(policy, PoolProblem(plan.table, job.objective)))
+            old = [name for name in of_policy if frames[name][CODE].iloc[0] != code]
+            if not old:
+                continue
+            number = min(len(old), max(LEAST, math.ceil(share * len(old))))
+            sample = sorted(np.random.default_rng(0).choice(old, number, replace=False))
+            one_thread = partial(torch.set_num_threads, 1)
+            with ProcessPoolExecutor(processes, initializer=one_thread) as executor:
+                same = list(executor.map(_is_same, [frames[name] for name in sample]))
+            other = [name for name, equal in zip(sample, same, strict=True) if not equal]
+            about = f"{kept.name}, {policy}: {number} of {len(old)} run again"
+            if other:
+                whole = False
+                print(f"{about}, not the same: {', '.join(other)}; none renewed")  # noqa: T201
+                continue
+            for name in old:
+                frames[name] = frames[name].assign(**{CODE: code})
+            print(f"{about}, the same; all renewed")  # noqa: T201
+        _write(frames, kept)
+    return whole
+
+
+def _write(frames: dict[str, pd.DataFrame], kept: Path) -> None:
+    together = pd.concat([frames[name] for name in sorted(frames)], ignore_index=True).round(DIGITS)
+    write = partial(together.to_parquet, compression="zstd", compression_level=19, index=False)
+    save_atomically(kept, write)
+
+
+def _is_same(frame: pd.DataFrame) -> bool:
+    """Run a kept campaign again and compare its steps."""
+    with tempfile.TemporaryDirectory() as folder:
+        plan, job = _plan(frame, Path(folder))
+        if plan.path(job).name != frame[FILE].iloc[0]:
+            return False
+        run_job(plan, job)
+        again = pd.read_parquet(plan.path(job))
+    return again[DECISIVE].equals(frame[DECISIVE].reset_index(drop=True))
+
+
+def _plan(frame: pd.DataFrame, folder: Path) -> tuple[Plan, Job]:
+    """Plan a kept campaign anew."""
+    about = frame.iloc[0]
+    job = Job(about["policy"], about["objective"], int(about["seed"]))
+    made_up = about["table"].startswith(PREFIX)
+    kind = about["table"].removeprefix(PREFIX)
+    if not made_up and kind not in READERS:
+        raise SystemExit(f"{kind!r} is a table of its own; allowed: {', '.join(READERS)}, made-up")
+    plan = Plan(
+        table=made_up_table(kind) if made_up else READERS[kind](ROOT / CACHE),
+        problem=about["problem"],
+        policies=(job.policy,),
+        objectives=(job.objective,),
+        seeds=(job.seed,),
+        budget=float(about["budget"]),
+        folder=folder,
+        cache=ROOT / "data" / "06_models" / "simulators",
+        made_up=kind if made_up else None,
+    )
+    return plan, job
+
+
 def main() -> None:
-    """Read the options, pack or unpack."""
+    """Read the options and do it."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     packing = commands.add_parser("pack", help="add a benchmark's campaigns to its file")
     packing.add_argument("benchmark", type=Path, help="its folder")
     unpacking = commands.add_parser("unpack", help="put the campaigns where make benchmark looks")
     unpacking.add_argument("--reports", type=Path, default=REPORTS, help="folder of benchmarks")
-    for command in (packing, unpacking):
+    renewing = commands.add_parser("renew", help="run a share again; if the same, renew the rest")
+    renewing.add_argument("--share", type=float, default=0.1, help="of each policy's campaigns")
+    renewing.add_argument("--processes", type=int, default=2)
+    for command in (packing, unpacking, renewing):
         command.add_argument("folder", type=Path, nargs="?", default=RESULTS, help="of the files")
     arguments = parser.parse_args()
     if arguments.command == "pack":
         pack(arguments.benchmark, arguments.folder)
-    else:
+    elif arguments.command == "unpack":
         unpack(arguments.folder, arguments.reports)
+    elif not renew(arguments.folder, arguments.share, arguments.processes):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

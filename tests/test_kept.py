@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from admire_pipeline.replay.jobs import COLUMNS, Plan
 from admire_pipeline.replay.runner import run_plan
@@ -50,3 +51,36 @@ def test_another_machine_goes_on_with_what_was_run_here(tmp_path: Path) -> None:
     assert kept("pack", there / "made-up", results).startswith("6 campaigns in "), "four as before"
     assert kept("unpack", results, "--reports", there).startswith("6 campaigns of ")
     assert list(outcome.curves.columns) == list(COLUMNS)
+
+
+def test_results_of_older_code_are_renewed_where_a_sample_is_the_same(tmp_path: Path) -> None:
+    plan = Plan(
+        table=made_up_table("transfer"),
+        problem="pool",
+        policies=("random", "uniform"),
+        objectives=("average",),
+        seeds=(0, 1, 2, 3),
+        budget=3.0,
+        folder=tmp_path / "benchmark",
+        cache=tmp_path / "cache",
+        made_up="transfer",
+    )
+    results = tmp_path / "results"
+    run_plan(plan, 1)
+    kept("pack", plan.folder, results)
+    file = results / "benchmark.parquet"
+    today = pd.read_parquet(file)
+    assert kept("renew", results) == "", "nothing is old"
+
+    today.assign(code="older").to_parquet(file)
+    said = kept("renew", results)
+    assert "random: 3 of 4 run again, the same; all renewed" in said and "uniform" in said
+    pd.testing.assert_frame_equal(pd.read_parquet(file), today)
+
+    better = today["honest"].where(today["policy"] != "random", today["honest"] - 1e-12)
+    today.assign(code="older", honest=better).to_parquet(file)
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        kept("renew", results, "--share", 1)
+    assert "random: 4 of 4 run again, not the same: random.average.0" in error.value.stdout
+    found = pd.read_parquet(file).groupby("policy")["code"].unique()
+    assert list(found["random"]) == ["older"] and list(found["uniform"]) != ["older"]
