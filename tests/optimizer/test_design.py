@@ -6,8 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from admire_pipeline.optimizer import PolicySettings, Proposal, Space, Trials, make_policy, propose
-from admire_pipeline.optimizer.design import in_set_up, open_fidelities
+from admire_pipeline.optimizer import (
+    PolicySettings,
+    Proposal,
+    Space,
+    Trials,
+    make_policy,
+    propose,
+    recommend,
+)
+from admire_pipeline.optimizer.bayesian import Admire
+from admire_pipeline.optimizer.design import Rules, in_set_up, open_fidelities
 from tests.optimizer.tables import hill_frame, make_frame, make_space
 
 DEFAULT = PolicySettings().proof_trials
@@ -115,6 +124,33 @@ def test_the_target_comes_first_and_then_the_same_mixtures_at_the_smallest_size(
     for i in range(DEFAULT):
         np.testing.assert_array_equal(made[DEFAULT + i].mixture, made[i].mixture)
     assert made[3].cost == space.fidelities[0].cost
+
+
+def first_mixtures(rules: Rules, number: int = 4) -> tuple[Space, list[Proposal]]:
+    space = make_space(6, (0.2, 1.0))
+    policy, made = Admire(PolicySettings(), rules=rules), []
+    for _ in range(number):
+        made.append(propose(space, as_frame(space, made), policy, 0))
+    return space, made
+
+
+def test_the_rules_of_the_design_can_be_taken_back() -> None:
+    _, ours = first_mixtures(Rules())
+    _, untied = first_mixtures(Rules(tied=False))
+    _, uneven = first_mixtures(Rules(even=False))
+    np.testing.assert_array_equal(ours[2].mixture, ours[0].mixture)
+    mixtures = {proposal.mixture.tobytes() for proposal in untied}
+    assert sizes(untied) == [1, 1, 0, 0] and len(mixtures) == 4
+    # The farthest of all draws is nearer to a corner than the farthest of the uniform ones.
+    assert uneven[1].mixture.max() > ours[1].mixture.max()
+
+
+def test_without_credit_the_target_comes_first_however_cheap_small_sizes_are() -> None:
+    space = make_space(4, (0.01, 0.06, 1.0))
+    trials = Trials.from_frame(space, pd.DataFrame())
+    assert open_fidelities(space, trials, DEFAULT, 0.0) == [2]
+    policy = Admire(PolicySettings(), rules=Rules(credit=0.0))
+    assert propose(space, pd.DataFrame(), policy, 0).fidelity == space.target.name
 
 
 def test_where_the_smallest_size_is_next_to_free_it_comes_first() -> None:
@@ -227,3 +263,12 @@ def test_a_small_pool_that_is_used_up_leaves_the_target() -> None:
         made.append(propose(space, frame, make_policy("admire"), 0))
         scores.append(float(made[-1].mixture[0]))
     assert sizes(made) == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_policy_that_trusts_recommends_what_was_never_tried() -> None:
+    space = make_space(4, (0.2, 1.0))
+    frame = hill_frame(space, [1, 1, 1])
+    careful = recommend(space, frame, Admire(PolicySettings()), 0)
+    trusting = recommend(space, frame, Admire(PolicySettings(), rules=Rules(trusted=0)), 0)
+    assert careful is not None and careful.trial is not None
+    assert trusting is not None and trusting.trial is None

@@ -64,3 +64,14 @@ def test_units_carry_over(factor: float, shift: float) -> None:
     moved, stretched = standardise(inputs, factor * values + shift, groups, 2)
     np.testing.assert_allclose(moved, factor * location + shift, rtol=1e-9)
     np.testing.assert_allclose(stretched, factor * scale, rtol=1e-9)
+
+
+def test_without_distances_the_spread_is_the_variance_shrunk_to_that_of_all() -> None:
+    values = np.array([1.0, 3.0, 10.0, 10.5, 11.0])
+    groups = np.array([0, 0, 1, 1, 1])
+    crowded = 1e-3 * np.eye(5)
+    _, scale = standardise(crowded, values, groups, 2, by_distance=False)
+    pooled = (2.0 + 0.5) / 3
+    np.testing.assert_allclose(scale**2, [(2.0 + pooled) / 2, (0.5 + pooled) / 3], rtol=1e-12)
+    _, stretched = standardise(crowded, values, groups, 2)
+    assert (stretched > scale).all(), "by distance, crowded trials do not make a fidelity look flat"

@@ -14,7 +14,12 @@ from admire_pipeline.optimizer.batch import best_batch
 from admire_pipeline.optimizer.belief import Belief, Gains
 from admire_pipeline.optimizer.constrained import ConstrainedBelief
 from admire_pipeline.optimizer.constraints import Constraint
-from admire_pipeline.optimizer.design import in_set_up, next_design_mixture, open_fidelities
+from admire_pipeline.optimizer.design import (
+    Rules,
+    in_set_up,
+    next_design_mixture,
+    open_fidelities,
+)
 from admire_pipeline.optimizer.feasibility import fit_constraints
 from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
 from admire_pipeline.optimizer.numerics import torch_seed
@@ -34,7 +39,6 @@ from admire_pipeline.optimizer.trials import Trials
 
 _CANDIDATES = 100
 _INCUMBENTS = 3
-_TRUSTED = 6  # observed trials that end the distrust in mixtures never tried
 _CLIMBS = 2
 # Predictions closer than this fraction of the largest standard deviation are equal.
 _TIE = 1e-3
@@ -54,6 +58,7 @@ class Admire(Policy):
     Args:
         settings: What the user set.
         surrogate: Choices in the surrogate.
+        rules: For the beginning of a campaign.
         batches: Compare sizes by the number of trials that pays best, not by single trials.
         constraints: What the recommended mixture is to keep; not in pools.
     """
@@ -66,11 +71,13 @@ class Admire(Policy):
         settings: PolicySettings,
         *,
         surrogate: SurrogateSettings | None = None,
+        rules: Rules | None = None,
         batches: bool = True,
         constraints: Sequence[Constraint] = (),
     ) -> None:
         super().__init__(settings)
         self.surrogate = surrogate or SurrogateSettings()
+        self.rules = rules or Rules()
         self.batches = batches
         self.constraints = tuple(constraints)
 
@@ -146,7 +153,7 @@ class Admire(Policy):
             mixture = pool[int(values.argmax())]
             return belief.recommendation(mixture, find_trial(trials, mixture))
         tried = seen.feasible(space)
-        distrust = len(tried) > 0 and len(seen) <= _TRUSTED
+        distrust = len(tried) > 0 and len(seen) <= self.rules.trusted
         if distrust and (at_target := tried.fidelities == len(space.fidelities) - 1).any():
             tried = tried.where(at_target)
         mixtures = tried.mixtures
@@ -188,7 +195,8 @@ class Admire(Policy):
         sizes = list(range(len(space.fidelities)))
         if self.target_only:
             return self._proposable(space, sizes[-1:])
-        offered = space.proposable(open_fidelities(space, trials, self.settings.proof_trials))
+        proof, credit = self.settings.proof_trials, self.rules.credit
+        offered = space.proposable(open_fidelities(space, trials, proof, credit))
         return offered or self._proposable(space, sizes)
 
     def _relevant(self, space: Space, trials: Trials) -> Trials:
@@ -201,8 +209,10 @@ class Admire(Policy):
         """Return the next trial of the set-up phase."""
         if not space.pools:
             smallest = fidelities[0]  # of those that are open
-            even = self.settings.proof_trials
-            mixture = next_design_mixture(space, trials, seed, smallest, even=even)
+            even = self.settings.proof_trials if self.rules.even else 0
+            mixture = next_design_mixture(
+                space, trials, seed, smallest, even=even, tied=self.rules.tied
+            )
             return self._proposal(space, mixture, smallest, phase="design")
         for fidelity in fidelities:
             if len(rows := untried(space, trials, fidelity)):

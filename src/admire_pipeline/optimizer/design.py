@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from admire_pipeline.optimizer.policy import PolicySettings
@@ -9,13 +11,28 @@ from admire_pipeline.optimizer.pool import untried
 from admire_pipeline.optimizer.space import Space
 from admire_pipeline.optimizer.trials import Trials
 
-CREDIT = 0.1
-"""What the smaller sizes may cost together, in trainings of the target, before trials of the target
-have shown what they are worth."""
-
 SET_UP_COST = 6.0
 """What the set-up phase may cost, in trainings of the target: the premium against a bad start, lost
 where the small sizes turn out to mislead."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules for the beginning of a campaign, each of which the ablation takes back in turn.
+
+    Attributes:
+        credit: What the smaller sizes may cost together, in trainings of the target, before trials
+            of the target have shown what they are worth.
+        even: The first mixtures at the target are of many domains (on the simplex).
+        tied: What is tried at the target comes at the smallest size too (on the simplex).
+        trusted: Up to so many observed trials a mixture that was never tried is not recommended
+            (on the simplex).
+    """
+
+    credit: float = 0.1
+    even: bool = True
+    tied: bool = True
+    trusted: int = 6
 
 
 def in_set_up(
@@ -43,7 +60,9 @@ def in_set_up(
     return int(trials.telling.sum()) < len(space.mixtures) + settings.proof_trials
 
 
-def open_fidelities(space: Space, trials: Trials, proof_trials: int) -> list[int]:
+def open_fidelities(
+    space: Space, trials: Trials, proof_trials: int, credit: float = Rules.credit
+) -> list[int]:
     """Return the positions of the fidelities that the next trial may have, smallest first.
 
     Until the target has been tried a few times nothing tells whether smaller sizes inform, and one
@@ -56,20 +75,21 @@ def open_fidelities(space: Space, trials: Trials, proof_trials: int) -> list[int
         space: The campaign's space.
         trials: All trials so far, pending and failed ones included.
         proof_trials: Trials of the target that open all sizes.
+        credit: Trainings of the target that the smaller sizes may cost before.
     """
     target = len(space.fidelities) - 1
     if int((trials.telling & (trials.fidelities == target)).sum()) >= proof_trials:
         return list(range(target + 1))
     costs = space.costs
-    left = _credit(space) - costs[trials.fidelities[trials.fidelities < target]].sum()
+    left = _credit(space, credit) - costs[trials.fidelities[trials.fidelities < target]].sum()
     affordable = [size for size in range(target) if costs[size] <= left * (1 + 1e-9)]
     if space.pools:
         affordable = [size for size in affordable if len(untried(space, trials, size))]
     return affordable or [target]
 
 
-def next_design_mixture(
-    space: Space, trials: Trials, seed: int, fidelity: int, *, even: int
+def next_design_mixture(  # noqa: PLR0913
+    space: Space, trials: Trials, seed: int, fidelity: int, *, even: int, tied: bool = True
 ) -> np.ndarray:
     """Return the first mixture (``K``) of the campaign's design that no trial of a size holds yet.
 
@@ -84,14 +104,17 @@ def next_design_mixture(
         seed: Seed of the campaign.
         fidelity: Position of the size.
         even: So many at the beginning are mixtures of many domains: the target tries those.
+        tied: Whether mixtures that another size holds come too.
     """
     mixtures = space.mixtures.design(len(trials) + 1, np.random.default_rng(seed), even=even)
-    new = np.flatnonzero(~trials.holds(mixtures, fidelity))
+    sizes = [fidelity] if tied else range(len(space.fidelities))
+    held = np.any([trials.holds(mixtures, size) for size in sizes], axis=0)
+    new = np.flatnonzero(~held)
     return np.asarray(mixtures[new[0] if len(new) else -1])
 
 
-def _credit(space: Space) -> float:
+def _credit(space: Space, trainings: float) -> float:
     """What the smaller sizes may cost together before the target has been tried."""
-    credit = CREDIT * space.target.cost
+    credit = trainings * space.target.cost
     affordable = credit / space.fidelities[0].cost * (1 + 1e-9) >= len(space.mixtures)
     return credit if affordable else 0.0

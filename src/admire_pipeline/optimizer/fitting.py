@@ -39,6 +39,8 @@ class SurrogateSettings:
         noise_per_fidelity: One noise per fidelity, not the same for all.
         linear: A linear part beside the Matern part.
         guard: Models of the target alone among those averaged over.
+        crossed: The best draws come with the correlations of others too, not with their own alone.
+        by_distance: Spread of a fidelity's values per distance of their mixtures.
     """
 
     roots: bool = True
@@ -47,6 +49,8 @@ class SurrogateSettings:
     noise_per_fidelity: bool = True
     linear: bool = True
     guard: bool = True
+    crossed: bool = True
+    by_distance: bool = True
 
 
 @one_thread()
@@ -68,13 +72,21 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
         one_noise=not settings.noise_per_fidelity,
         linear=settings.linear,
     )
-    draws = prior(_DRAWS, guard=False)
+    several = settings.averaged and count > 1
+    crossed = several and settings.crossed
+    draws = prior(_DRAWS, guard=settings.guard and several and not crossed)
     level = 0.0
     data = []
     for rows, columns in _patterns(outputs.values):
         where = seen.fidelities[rows]
         found = [
-            standardise(inputs[rows].numpy(), outputs.values[rows, column], where, count)
+            standardise(
+                inputs[rows].numpy(),
+                outputs.values[rows, column],
+                where,
+                count,
+                by_distance=settings.by_distance,
+            )
             for column in columns
         ]
         location, scale = (np.stack(part, axis=1) for part in zip(*found, strict=True))
@@ -92,7 +104,6 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
                 tuple(zip(names, location[-1].tolist(), scale[-1].tolist(), strict=False)),
             )
         )
-    crossed = settings.averaged and count > 1
     most = _FIRST_LOOK if crossed else _SECOND_LOOK
     probabilities = [weigh(draws, part, averaged=settings.averaged, most=most) for part in data]
     if crossed:

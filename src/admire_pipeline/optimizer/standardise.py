@@ -6,7 +6,12 @@ import numpy as np
 
 
 def standardise(
-    inputs: np.ndarray, values: np.ndarray, groups: np.ndarray, count: int
+    inputs: np.ndarray,
+    values: np.ndarray,
+    groups: np.ndarray,
+    count: int,
+    *,
+    by_distance: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the level of each group of values, and its spread over the whole space.
 
@@ -20,6 +25,7 @@ def standardise(
         values: ``n >= 1`` values of one metric.
         groups: ``n`` positions of their groups.
         count: Number of groups ``G``.
+        by_distance: Whether the inputs count as they lie, not as if they filled the space.
 
     Returns:
         Locations (``G``) and positive scales (``G``).
@@ -30,6 +36,8 @@ def standardise(
     location = np.array([values[members[group]].mean() for group in nearest])
     of_values = np.array([_squares(values[member]) for member in members])
     of_inputs = np.array([_squares(inputs[member]) for member in members])
+    if not by_distance:
+        of_inputs = np.array([max(len(member) - 1.0, 0.0) for member in members])
     pooled = of_values.sum() / max(of_inputs.sum(), 0.01 * len(values))
     level = float(np.abs(values).max())
     if pooled <= (1e-9 * level) ** 2:

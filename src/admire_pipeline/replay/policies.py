@@ -20,10 +20,16 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "admire-one-noise": {"surrogate": {"noise_per_fidelity": False}},
     "admire-no-linear": {"surrogate": {"linear": False}},
     "admire-no-guard": {"surrogate": {"guard": False}},
+    "admire-not-crossed": {"surrogate": {"crossed": False}},
+    "admire-plain-spread": {"surrogate": {"by_distance": False}},
     "admire-single-trials": {"batches": False},
     "admire-short-design": {"settings": {"design_trials": 6}},
     "admire-one-proof": {"settings": {"proof_trials": 1}},
     "admire-no-proof": {"settings": {"proof_trials": 0}},
+    "admire-no-credit": {"rules": {"credit": 0.0}},
+    "admire-uneven": {"rules": {"even": False}},
+    "admire-untied": {"rules": {"tied": False}},
+    "admire-trusting": {"rules": {"trusted": 0}},
 }
 """Our policy with one of its choices taken back each, by name (docs/optimizer.md)."""
 
@@ -80,12 +86,14 @@ def make(name: str, settings: PolicySettings | None, space: Space) -> Policy:
         return make_policy(name, settings)
     if name in ABLATIONS:
         from admire_pipeline.optimizer.bayesian import Admire
+        from admire_pipeline.optimizer.design import Rules
         from admire_pipeline.optimizer.fitting import SurrogateSettings
 
         choices = dict(ABLATIONS[name])
         surrogate = SurrogateSettings(**choices.pop("surrogate", {}))
+        rules = Rules(**choices.pop("rules", {}))
         settings = replace(settings, **choices.pop("settings", {}))
-        return Admire(settings, surrogate=surrogate, **choices)
+        return Admire(settings, surrogate=surrogate, rules=rules, **choices)
     if name == "uniform":
         from admire_pipeline.replay.baselines import Uniform
 
