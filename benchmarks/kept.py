@@ -11,8 +11,8 @@ was stopped. Some take hours: `pack` adds those of a benchmark to the file of it
 of today is run again there (`benchmark.redo`).
 
 `renew` is for a change of a policy's code that is to change no result. Of the campaigns that older
-code has run it runs a share again, at least three of each policy. Where every step is the same, to
-the last bit, all of that policy count as run by the code of today; else none, and it says which
+code has run it runs a share again, at least three of each policy and code. Where every step is the
+same, to the last bit, all of them count as run by the code of today; else none, and it says which
 differ. Those with a `max_trials` are left as they are.
 """
 
@@ -22,7 +22,6 @@ import argparse
 import math
 import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -30,9 +29,13 @@ import numpy as np
 import pandas as pd
 
 from admire_pipeline.disk import save_atomically
-from admire_pipeline.replay.jobs import CODE, COLUMNS, CUT, JOBS, Job, Plan, code_of, run_job
+from admire_pipeline.errors import UserError
+from admire_pipeline.pipelines.benchmark.plan import CACHE as SIMULATORS
+from admire_pipeline.replay.jobs import CODE, COLUMNS, CUT, JOBS, Job, Plan, code_of
 from admire_pipeline.replay.problem import PoolProblem
-from admire_pipeline.replay.published import CACHE, READERS
+from admire_pipeline.replay.published import CACHE as DOWNLOADS
+from admire_pipeline.replay.published import READERS
+from admire_pipeline.replay.runner import run_plan
 from admire_pipeline.replay.synthetic import PREFIX, made_up_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,42 +93,39 @@ def renew(folder: Path, share: float, processes: int) -> bool:
 
     Args:
         folder: Of the files.
-        share: Of each policy's campaigns in a file to run again.
+        share: Of the campaigns to run again, of each policy and older code in a file.
         processes: To run them on, one thread each.
 
     Returns:
         Whether all are renewed.
     """
-    import torch
-
     whole = True
     for kept in sorted(folder.glob("*.parquet")):
         frames = {str(name): frame for name, frame in pd.read_parquet(kept).groupby(FILE)}
-        names: dict[str, list[str]] = {}
+        groups: dict[tuple[str, str], list[str]] = {}
         for name, frame in frames.items():
             if not frame[CUT].any():
-                names.setdefault(frame["policy"].iloc[0], []).append(name)
-        for policy, of_policy in names.items():
-            plan, job = _plan(frames[of_policy[0]], Path())
-            code = code_of(plan.make_policy(policy, PoolProblem(plan.table, job.objective)))
-            old = [name for name in of_policy if frames[name][CODE].iloc[0] != code]
-            if not old:
+                groups.setdefault((frame["policy"].iloc[0], frame[CODE].iloc[0]), []).append(name)
+        for (policy, code), names in groups.items():
+            try:
+                today = _code(frames[names[0]])
+                if code == today:
+                    continue
+                sample = _sample(names, share, today)
+                other = _differing({name: frames[name] for name in sample}, processes)
+            except UserError as error:
+                whole = False
+                print(f"{kept.name}, {policy}: left as it is: {error}")  # noqa: T201
                 continue
-            number = min(len(old), max(LEAST, math.ceil(share * len(old))))
-            sample = sorted(np.random.default_rng(0).choice(old, number, replace=False))
-            one_thread = partial(torch.set_num_threads, 1)
-            with ProcessPoolExecutor(processes, initializer=one_thread) as executor:
-                same = list(executor.map(_is_same, [frames[name] for name in sample]))
-            other = [name for name, equal in zip(sample, same, strict=True) if not equal]
-            about = f"{kept.name}, {policy}: {number} of {len(old)} run again"
+            about = f"{kept.name}, {policy}: {len(sample)} of {len(names)} run again"
             if other:
                 whole = False
-                print(f"{about}, not the same: {', '.join(other)}; none renewed")  # noqa: T201
+                print(f"{about}, none renewed: {'; '.join(other)}")  # noqa: T201
                 continue
-            for name in old:
-                frames[name] = frames[name].assign(**{CODE: code})
+            for name in names:
+                frames[name] = frames[name].assign(**{CODE: today})
+            _write(frames, kept)
             print(f"{about}, the same; all renewed")  # noqa: T201
-        _write(frames, kept)
     return whole
 
 
@@ -135,37 +135,65 @@ def _write(frames: dict[str, pd.DataFrame], kept: Path) -> None:
     save_atomically(kept, write)
 
 
-def _is_same(frame: pd.DataFrame) -> bool:
-    """Run a kept campaign again and compare its steps."""
+def _code(frame: pd.DataFrame) -> str:
+    """Return the fingerprint of today's code of a campaign's policy."""
+    plan, (job,) = _plan(frame, Path())
+    return code_of(plan.make_policy(job.policy, PoolProblem(plan.table_of(job), job.objective)))
+
+
+def _sample(names: list[str], share: float, code: str) -> list[str]:
+    """Choose a share of campaigns, others with each change of the code."""
+    number = min(len(names), max(LEAST, math.ceil(share * len(names))))
+    return sorted(np.random.default_rng(list(code.encode())).choice(names, number, replace=False))
+
+
+def _differing(frames: dict[str, pd.DataFrame], processes: int) -> list[str]:
+    """Run kept campaigns of one policy again, and name those that are not as they were."""
+    other: list[str] = []
+    objectives: dict[str, list[str]] = {}
+    for name, frame in frames.items():
+        objectives.setdefault(frame["objective"].iloc[0], []).append(name)
     with tempfile.TemporaryDirectory() as folder:
-        plan, job = _plan(frame, Path(folder))
-        if plan.path(job).name != frame[FILE].iloc[0]:
-            return False
-        run_job(plan, job)
-        again = pd.read_parquet(plan.path(job))
-    return again[DECISIVE].equals(frame[DECISIVE].reset_index(drop=True))
+        for names in objectives.values():
+            parts = [frames[name] for name in names]
+            plan, jobs = _plan(pd.concat(parts, ignore_index=True), Path(folder))
+            outcome = run_plan(plan, processes)
+            other += outcome.failures
+            for job, frame in zip(jobs, parts, strict=True):
+                path = plan.path(job)
+                if path.name != frame[FILE].iloc[0]:
+                    other.append(f"{job}: another table, simulator or settings today")
+                elif path.exists():
+                    again = pd.read_parquet(path)[DECISIVE]
+                    if not again.equals(frame[DECISIVE].reset_index(drop=True)):
+                        other.append(f"{job}: other steps")
+    return other
 
 
-def _plan(frame: pd.DataFrame, folder: Path) -> tuple[Plan, Job]:
-    """Plan a kept campaign anew."""
+def _plan(frame: pd.DataFrame, folder: Path) -> tuple[Plan, list[Job]]:
+    """Plan kept campaigns of one policy and objective anew.
+
+    Raises:
+        UserError: If their table is not known by its name.
+    """
     about = frame.iloc[0]
-    job = Job(about["policy"], about["objective"], int(about["seed"]))
+    seeds = tuple(int(seed) for seed in frame["seed"].unique())
     made_up = about["table"].startswith(PREFIX)
     kind = about["table"].removeprefix(PREFIX)
     if not made_up and kind not in READERS:
-        raise SystemExit(f"{kind!r} is a table of its own; allowed: {', '.join(READERS)}, made-up")
+        raise UserError(f"table {kind!r} is a file; allowed: {', '.join(READERS)}, made-up ones")
     plan = Plan(
-        table=made_up_table(kind) if made_up else READERS[kind](ROOT / CACHE),
+        table=made_up_table(kind) if made_up else READERS[kind](ROOT / DOWNLOADS),
         problem=about["problem"],
-        policies=(job.policy,),
-        objectives=(job.objective,),
-        seeds=(job.seed,),
+        policies=(about["policy"],),
+        objectives=(about["objective"],),
+        seeds=seeds,
         budget=float(about["budget"]),
         folder=folder,
-        cache=ROOT / "data" / "06_models" / "simulators",
+        cache=ROOT / SIMULATORS,
         made_up=kind if made_up else None,
     )
-    return plan, job
+    return plan, plan.jobs()
 
 
 def main() -> None:

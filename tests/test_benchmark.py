@@ -134,7 +134,7 @@ def test_quick_is_small(project: Project, runs: Path, caplog: pytest.LogCaptureF
     curves = pd.read_parquet(folder_of(project, "runs-pool-quick") / "curves.parquet")
     assert curves["objective"].nunique() == 2 and curves["seed"].nunique() == 2
     assert "a budget of 0.5 pays for no training of the target" in caplog.text
-    assert project.runs()[0].data.params["max_trials"] == "80"
+    assert project.runs()[0].data.params["max_trials"] == "120"
 
 
 def test_a_smaller_benchmark_takes_nothing_from_the_aims(project: Project, runs: Path) -> None:

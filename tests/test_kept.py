@@ -77,10 +77,21 @@ def test_results_of_older_code_are_renewed_where_a_sample_is_the_same(tmp_path: 
     assert "random: 3 of 4 run again, the same; all renewed" in said and "uniform" in said
     pd.testing.assert_frame_equal(pd.read_parquet(file), today)
 
-    better = today["honest"].where(today["policy"] != "random", today["honest"] - 1e-12)
-    today.assign(code="older", honest=better).to_parquet(file)
+    wrong = (today["policy"] == "random") & (today["seed"] == 2)
+    older = today.assign(honest=today["honest"].where(~wrong, today["honest"] - 1e-12))
+    # Of another older code than the rest, so that a sample of these says nothing of it.
+    older["code"] = pd.Series("older", index=today.index).where(~wrong, "oldest")
+    older.to_parquet(file)
     with pytest.raises(subprocess.CalledProcessError) as error:
-        kept("renew", results, "--share", 1)
-    assert "random: 4 of 4 run again, not the same: random.average.0" in error.value.stdout
-    found = pd.read_parquet(file).groupby("policy")["code"].unique()
-    assert list(found["random"]) == ["older"] and list(found["uniform"]) != ["older"]
+        kept("renew", results)
+    assert "random: 1 of 1 run again, none renewed: random, average, seed 2: other steps" in (
+        error.value.stdout
+    )
+    found = pd.read_parquet(file)
+    assert set(found[found["code"] == "oldest"]["seed"]) == {2}
+    assert not (found["code"] == "older").any()
+
+    today.assign(code="older", table="my-runs").to_parquet(file)
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        kept("renew", results)
+    assert "left as it is: table 'my-runs' is a file" in error.value.stdout

@@ -201,5 +201,6 @@ def test_campaigns_of_code_that_has_changed_since_are_counted(tmp_path: Path) ->
     assert outdated(read_curves([tmp_path], range(3))) == 0
     keep(tmp_path, curves("random", [(1.0, 0.3)], seeds=[1]), "0", **{CODE: "other"})
     keep(tmp_path, curves("admire", [(1.0, 0.3)], seeds=[1]), "0", **{CODE: code})
-    assert outdated(read_curves([tmp_path], range(3))) == 2
+    keep(tmp_path, curves("random", GOOD, table="my-runs", seeds=[0]), "1", **{CODE: "other"})
+    assert outdated(read_curves([tmp_path], range(3))) == 2, "no aim is about a user's table"
     assert outdated(read_curves([tmp_path / "none"], range(3))) == 0

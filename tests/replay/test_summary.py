@@ -7,7 +7,15 @@ import math
 import pandas as pd
 import pytest
 
-from admire_pipeline.replay.summary import ALL, curves_by_seed, grid_of, headline, shared, summarise
+from admire_pipeline.replay.summary import (
+    ALL,
+    curves_by_seed,
+    grid_of,
+    headline,
+    shared,
+    summarise,
+    whole,
+)
 
 
 def campaign(policy: str, objective: str, seed: int, *regrets: float) -> pd.DataFrame:
@@ -98,7 +106,8 @@ def test_the_mean_is_of_what_all_policies_have() -> None:
     """Without the objective that is hard for it, a policy would look better than it is."""
     lacking = CURVES[~((CURVES["policy"] == "random") & (CURVES["objective"] == "x"))]
     summary = summarise(lacking, [4.0])
-    assert set(summary["objective"]) == {"x", "y"}, "the mean of one objective is itself"
+    assert row(summary, "admire")["honest@4"] == row(summary, "admire", "y")["honest@4"]
+    assert set(whole(summary)["policy"]) == {"admire", "random"}
     third = [campaign(policy, "z", seed, 0.5) for policy in ("admire", "random") for seed in (0, 1)]
     summary = summarise(pd.concat([lacking, *third]), [4.0])
     assert set(shared(pd.concat([lacking, *third]))["objective"]) == {"y", "z"}
@@ -114,6 +123,22 @@ def test_a_seed_that_one_policy_lacks_is_not_in_the_mean() -> None:
     # Of seed 1 both have the other objective alone.
     assert row(summary, "admire")["honest@4"] == pytest.approx((0.1 + 0.0) / 2)
     assert row(summary, "random")["honest@4"] == pytest.approx((0.7 + 0.7) / 2)
+
+
+def test_a_single_objective_is_compared_on_the_seeds_that_all_policies_have() -> None:
+    one = CURVES[CURVES["objective"] == "x"]
+    lacking = one[~((one["policy"] == "random") & (one["seed"] == 1))]
+    summary = summarise(lacking, [4.0])
+    assert row(summary, "admire", "x")["honest@4"] == pytest.approx(0.1)
+    assert set(summary["seeds"]) == {1}
+
+
+def test_where_nothing_is_shared_there_is_no_mean() -> None:
+    ours = CURVES["policy"] == "admire"
+    apart = CURVES[ours == (CURVES["objective"] == "x")]
+    summary = summarise(apart, [4.0])
+    assert len(summary) == 2 and whole(summary).empty
+    assert headline(apart) == {}
 
 
 def test_a_campaign_that_ran_while_the_machine_slept_does_not_count_in_seconds() -> None:

@@ -94,12 +94,13 @@ def read_curves(folders: Iterable[Path], seeds: Iterable[int]) -> pd.DataFrame:
 
 
 def outdated(curves: pd.DataFrame) -> int:
-    """Return how many campaigns of some curves were run by code that has changed since.
+    """Return how many campaigns that an aim is about were run by code that has changed since.
 
     Args:
         curves: As ``read_curves`` returns them.
     """
-    campaigns = curves.drop_duplicates(_KEYS)
+    tables = {aim.table for aim in AIMS}
+    campaigns = curves[curves["table"].isin(tables)].drop_duplicates(_KEYS)
     codes = {name: code_of(make_policy(name)) for name in campaigns["policy"].unique()}
     return int((campaigns[CODE] != campaigns["policy"].map(codes)).sum())
 

@@ -90,14 +90,21 @@ def summarise(curves: pd.DataFrame, grid: Sequence[float]) -> pd.DataFrame:
 
 
 def whole(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a summary that are of all objectives, or of the only one there is."""
-    return summary[summary["objective"] == summary["objective"].iloc[0]]
+    """Return the rows of a summary that are of all objectives, or of the only one there is.
+
+    Those are none where there are several objectives and no campaign that all policies have.
+    """
+    objectives = summary["objective"]
+    return summary[(objectives == ALL) | (objectives.nunique() == 1)]
 
 
 def _parts(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     objectives = curves["objective"].unique()
     everywhere = shared(curves)
-    if everywhere["objective"].nunique() > 1:
+    if len(objectives) == 1:
+        yield str(objectives[0]), everywhere if len(everywhere) else curves
+        return
+    if len(everywhere):
         yield ALL, everywhere
     for objective in objectives:
         yield str(objective), curves[curves["objective"] == objective]

@@ -34,8 +34,11 @@ def print_benchmark(folder: Path, seeds: Sequence[int], console: Console) -> Non
     if (folder / SUMMARY).exists():
         summary = pd.read_csv(folder / SUMMARY)
         shown = whole(summary).sort_values("area")
-        console.print(_regrets(shown))
-        console.print(_costs(shown))
+        if len(shown):
+            console.print(_regrets(shown))
+            console.print(_costs(shown))
+        else:
+            console.print("no objective and seed that all policies have: nothing to compare")
         if summary["table"].iloc[0] in {aim.table for aim in AIMS}:
             others = sorted(path.parent for path in folder.parent.glob(f"*/{JOBS}"))
             print_aims([folder, *(other for other in others if other != folder)], seeds, console)

@@ -86,9 +86,13 @@ def report_benchmark(plan: Plan, outcome: Outcome) -> list[Path]:
     from admire_pipeline.replay.summary import shared
     from admire_pipeline.reporting.benchmark_files import write_report
 
-    alone = set(outcome.curves["objective"]) - set(shared(outcome.curves)["objective"])
-    if alone:
-        logger.warning("not in the mean, as a policy lacks them: %s", ", ".join(sorted(alone)))
+    def campaigns(curves: Any) -> int:
+        return len(curves[["policy", "objective", "seed"]].drop_duplicates())
+
+    if left := campaigns(outcome.curves) - campaigns(shared(outcome.curves)):
+        logger.warning(
+            "%d campaigns are not in the means, as a policy lacks their objective and seed", left
+        )
     return write_report(plan.folder, outcome.curves, plan.table)
 
 
