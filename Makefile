@@ -67,7 +67,7 @@ campaign: $(STAMP) ## a campaign of 24 trials against uniform and size-proportio
 # Each of these goes on where it was stopped, or another machine was (benchmarks/results). The last one
 # prints the aims from the curves of all.
 SEEDS ?= 100-109
-# Of the policies that take hours.
+# Of what takes hours.
 FEWER ?= 100-104
 BENCHMARK = $(BIN)/kedro admire benchmark --params benchmark.redo=true
 TARGET = random,admire-bo,admire-target,admire
@@ -83,7 +83,7 @@ benchmark: $(STAMP) ## all policies on all tables, hours (docs/benchmark.md); pr
 	$(BENCHMARK) --table tulu --problem simulator --policies $(TARGET) --seeds $(SEEDS) --budget 15
 	$(BENCHMARK) --table tulu --problem simulator --policies admire-mfbo,$(TARGET) --seeds $(FEWER) \
 		--objectives average --budget 15 --out $(REPORTS)/tulu-simulator-average
-	$(BENCHMARK) --table pile --problem simulator --policies random,admire-bo,admire --seeds $(SEEDS) \
+	$(BENCHMARK) --table pile --problem simulator --policies random,admire-bo,admire --seeds $(FEWER) \
 		--budget 2
 	$(BENCHMARK) --table pile --policies zero-shot --objectives average --seeds $(FEWER) --budget 2 \
 		--params benchmark.redo=true,benchmark.max_trials=60 --out $(REPORTS)/pile-zero-shot
