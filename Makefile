@@ -104,8 +104,10 @@ ablation: $(STAMP) ## our policy with each of its choices taken back in turn (do
 		$(ABLATION) --table $$table --objectives average --budget 15 $(ABLATION_OUT)/$$table || exit; \
 	done
 	$(ABLATION) --table tulu --objectives average,average_id,average_ood --budget 15 $(ABLATION_OUT)/tulu
-# Small sizes that are next to free are the Pile's.
-	$(ABLATION),admire-no-credit --table pile --objectives average --budget 0.1 $(ABLATION_OUT)/pile
+	$(ABLATION) --table pile --objectives average --budget 0.1 $(ABLATION_OUT)/pile
+# Small sizes that are next to free are the Pile's, and 0.1 pays for nothing else.
+	$(BIN)/kedro admire benchmark --seeds 0-4 --policies admire,admire-no-credit --table pile \
+		--objectives average --budget 2 $(ABLATION_OUT)/pile-credit
 # The design is of the simplex alone.
 	$(ABLATION),admire-short-design,admire-uneven,admire-untied,admire-trusting --table tulu --problem simulator \
 		--objectives average --budget 10 $(ABLATION_OUT)/tulu-simulator

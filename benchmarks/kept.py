@@ -31,11 +31,11 @@ import pandas as pd
 from admire_pipeline.disk import save_atomically
 from admire_pipeline.errors import UserError
 from admire_pipeline.pipelines.benchmark.plan import CACHE as SIMULATORS
-from admire_pipeline.replay.jobs import CODE, COLUMNS, CUT, JOBS, Job, Plan, code_of
+from admire_pipeline.replay.jobs import CODE, COLUMNS, CUT, JOBS, Job, Plan, code_of, run_job
 from admire_pipeline.replay.problem import PoolProblem
 from admire_pipeline.replay.published import CACHE as DOWNLOADS
 from admire_pipeline.replay.published import READERS
-from admire_pipeline.replay.runner import run_plan
+from admire_pipeline.replay.runner import run_tasks
 from admire_pipeline.replay.synthetic import PREFIX, made_up_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -112,7 +112,7 @@ def renew(folder: Path, share: float, processes: int) -> bool:
                 if code == today:
                     continue
                 sample = _sample(names, share, today)
-                other = _differing({name: frames[name] for name in sample}, processes)
+                other = _differing([frames[name] for name in sample], processes)
             except UserError as error:
                 whole = False
                 print(f"{kept.name}, {policy}: left as it is: {error}")  # noqa: T201
@@ -137,7 +137,7 @@ def _write(frames: dict[str, pd.DataFrame], kept: Path) -> None:
 
 def _code(frame: pd.DataFrame) -> str:
     """Return the fingerprint of today's code of a campaign's policy."""
-    plan, (job,) = _plan(frame, Path())
+    plan, job = _plan(frame, Path())
     return code_of(plan.make_policy(job.policy, PoolProblem(plan.table_of(job), job.objective)))
 
 
@@ -147,37 +147,41 @@ def _sample(names: list[str], share: float, code: str) -> list[str]:
     return sorted(np.random.default_rng(list(code.encode())).choice(names, number, replace=False))
 
 
-def _differing(frames: dict[str, pd.DataFrame], processes: int) -> list[str]:
-    """Run kept campaigns of one policy again, and name those that are not as they were."""
-    other: list[str] = []
-    objectives: dict[str, list[str]] = {}
-    for name, frame in frames.items():
-        objectives.setdefault(frame["objective"].iloc[0], []).append(name)
-    with tempfile.TemporaryDirectory() as folder:
-        for names in objectives.values():
-            parts = [frames[name] for name in names]
-            plan, jobs = _plan(pd.concat(parts, ignore_index=True), Path(folder))
-            outcome = run_plan(plan, processes)
-            other += outcome.failures
-            for job, frame in zip(jobs, parts, strict=True):
-                path = plan.path(job)
-                if path.name != frame[FILE].iloc[0]:
-                    other.append(f"{job}: another table, simulator or settings today")
-                elif path.exists():
-                    again = pd.read_parquet(path)[DECISIVE]
-                    if not again.equals(frame[DECISIVE].reset_index(drop=True)):
-                        other.append(f"{job}: other steps")
-    return other
+def _differing(frames: list[pd.DataFrame], processes: int) -> list[str]:
+    """Run kept campaigns again, and say what is wrong with those that are not as they were."""
+    other = []
+    for frame in frames:
+        plan, job = _plan(frame, Path())
+        if plan.path(job).name != frame[FILE].iloc[0]:
+            other.append(f"{job}: another table, simulator or settings today")
+    if other:
+        return other
+    ended = run_tasks(_run_again, frames, processes)
+    return [f"{frame[FILE].iloc[0]}: {error}" for frame, error in ended if error is not None]
 
 
-def _plan(frame: pd.DataFrame, folder: Path) -> tuple[Plan, list[Job]]:
-    """Plan kept campaigns of one policy and objective anew.
+def _run_again(frame: pd.DataFrame) -> None:
+    """Run a kept campaign.
 
     Raises:
-        UserError: If their table is not known by its name.
+        UserError: If its steps are others.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        plan, job = _plan(frame, Path(folder))
+        run_job(plan, job)
+        again = pd.read_parquet(plan.path(job))[DECISIVE]
+    if not again.equals(frame[DECISIVE].reset_index(drop=True)):
+        raise UserError("other steps")
+
+
+def _plan(frame: pd.DataFrame, folder: Path) -> tuple[Plan, Job]:
+    """Plan a kept campaign anew.
+
+    Raises:
+        UserError: If its table is not known by its name.
     """
     about = frame.iloc[0]
-    seeds = tuple(int(seed) for seed in frame["seed"].unique())
+    job = Job(about["policy"], about["objective"], int(about["seed"]))
     made_up = about["table"].startswith(PREFIX)
     kind = about["table"].removeprefix(PREFIX)
     if not made_up and kind not in READERS:
@@ -185,15 +189,15 @@ def _plan(frame: pd.DataFrame, folder: Path) -> tuple[Plan, list[Job]]:
     plan = Plan(
         table=made_up_table(kind) if made_up else READERS[kind](ROOT / DOWNLOADS),
         problem=about["problem"],
-        policies=(about["policy"],),
-        objectives=(about["objective"],),
-        seeds=seeds,
+        policies=(job.policy,),
+        objectives=(job.objective,),
+        seeds=(job.seed,),
         budget=float(about["budget"]),
         folder=folder,
         cache=ROOT / SIMULATORS,
         made_up=kind if made_up else None,
     )
-    return plan, plan.jobs()
+    return plan, job
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from admire_pipeline.optimizer import (
     propose,
     recommend,
 )
-from admire_pipeline.optimizer.bayesian import Admire
-from admire_pipeline.optimizer.design import Rules, in_set_up, open_fidelities
+from admire_pipeline.optimizer.design import in_set_up, open_fidelities
+from admire_pipeline.replay import policies
 from tests.optimizer.tables import hill_frame, make_frame, make_space
 
 DEFAULT = PolicySettings().proof_trials
@@ -126,18 +126,17 @@ def test_the_target_comes_first_and_then_the_same_mixtures_at_the_smallest_size(
     assert made[3].cost == space.fidelities[0].cost
 
 
-def first_mixtures(rules: Rules, number: int = 4) -> tuple[Space, list[Proposal]]:
+def first_four(name: str) -> list[Proposal]:
     space = make_space(6, (0.2, 1.0))
-    policy, made = Admire(PolicySettings(), rules=rules), []
-    for _ in range(number):
+    policy = policies.make(name, PolicySettings(), space)
+    made: list[Proposal] = []
+    for _ in range(4):
         made.append(propose(space, as_frame(space, made), policy, 0))
-    return space, made
+    return made
 
 
 def test_the_rules_of_the_design_can_be_taken_back() -> None:
-    _, ours = first_mixtures(Rules())
-    _, untied = first_mixtures(Rules(tied=False))
-    _, uneven = first_mixtures(Rules(even=False))
+    ours, untied, uneven = map(first_four, ("admire", "admire-untied", "admire-uneven"))
     np.testing.assert_array_equal(ours[2].mixture, ours[0].mixture)
     mixtures = {proposal.mixture.tobytes() for proposal in untied}
     assert sizes(untied) == [1, 1, 0, 0] and len(mixtures) == 4
@@ -149,7 +148,7 @@ def test_without_credit_the_target_comes_first_however_cheap_small_sizes_are() -
     space = make_space(4, (0.01, 0.06, 1.0))
     trials = Trials.from_frame(space, pd.DataFrame())
     assert open_fidelities(space, trials, DEFAULT, 0.0) == [2]
-    policy = Admire(PolicySettings(), rules=Rules(credit=0.0))
+    policy = policies.make("admire-no-credit", PolicySettings(), space)
     assert propose(space, pd.DataFrame(), policy, 0).fidelity == space.target.name
 
 
@@ -268,7 +267,9 @@ def test_a_small_pool_that_is_used_up_leaves_the_target() -> None:
 def test_a_policy_that_trusts_recommends_what_was_never_tried() -> None:
     space = make_space(4, (0.2, 1.0))
     frame = hill_frame(space, [1, 1, 1])
-    careful = recommend(space, frame, Admire(PolicySettings()), 0)
-    trusting = recommend(space, frame, Admire(PolicySettings(), rules=Rules(trusted=0)), 0)
+    careful, trusting = (
+        recommend(space, frame, policies.make(name, PolicySettings(), space), 0)
+        for name in ("admire", "admire-trusting")
+    )
     assert careful is not None and careful.trial is not None
     assert trusting is not None and trusting.trial is None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -287,6 +288,23 @@ def test_one_noise_and_one_draw() -> None:
         pytest.approx(fitted(space, frame, replace(SETTINGS, noise_per_fidelity=False)).noise(1))
     )
     assert len(fitted(space, frame, replace(SETTINGS, averaged=False)).draws) == 1
+
+
+def test_crossing_and_the_spread_by_distance_can_be_taken_back() -> None:
+    space, frame = with_metrics(*two_sizes(), OBJECTIVE)
+    mixtures = space.mixtures.spread(5, np.random.default_rng(0))
+    choices = [
+        {},
+        {"by_distance": False},
+        {"crossed": False},
+        # Without crossing the guard is among the draws that are weighed.
+        {"crossed": False, "guard": False},
+    ]
+    predicted = [
+        fitted(space, frame, SurrogateSettings(**choice)).predict(mixtures)[0] for choice in choices
+    ]
+    for one, other in combinations(predicted, 2):
+        assert np.abs(one - other).max() > 1e-6 * np.abs(one).max()
 
 
 def test_known_errors_of_evaluations_count() -> None:

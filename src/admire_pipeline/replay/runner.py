@@ -83,7 +83,7 @@ def run_plan(plan: Plan, processes: int, *, redo: bool = False) -> Outcome:
         smoothing=0.05,
     )
     with bar:
-        for job, error in _run(partial(run_job, plan), waiting, processes):
+        for job, error in run_tasks(partial(run_job, plan), waiting, processes):
             if error is not None:
                 failures.append(f"{job}: {error}")
                 bar.write(f"failed: {failures[-1]}", file=sys.stderr)
@@ -105,16 +105,28 @@ def _prepare(plan: Plan, processes: int) -> None:
         return
     work = partial(save_fit, plan.table, plan.cache)
     with tqdm(total=len(missing), desc=f"{plan.table.name} fits", unit="metric") as bar:
-        for metric, error in _run(work, missing, processes):
+        for metric, error in run_tasks(work, missing, processes):
             if error is not None:
                 raise UserError(f"simulator: metric {metric!r} of {plan.table.name!r}: {error}")
             bar.update()
 
 
-def _run(
+def run_tasks(
     work: Callable[[Task], object], tasks: Sequence[Task], processes: int
 ) -> Iterator[tuple[Task, str | None]]:
-    """Do tasks; yield each as it ends, with what went wrong."""
+    """Do tasks on several processes, each of one thread.
+
+    Args:
+        work: What to do with a task; both travel to other processes.
+        tasks: What to do it with.
+        processes: Their number; 1 does the tasks in this process.
+
+    Yields:
+        Each task as it ends, with one line about what went wrong, None if nothing did.
+
+    Raises:
+        UserError: If a process was killed from outside.
+    """
     if processes == 1 or len(tasks) <= 1:
         from admire_pipeline.optimizer.numerics import one_thread
 

@@ -67,7 +67,8 @@ def summarise(curves: pd.DataFrame, grid: Sequence[float]) -> pd.DataFrame:
 
     Returns:
         One row a policy and objective, with ``ALL`` for the mean over the objectives of the same
-        seed, of those campaigns alone that all policies have (``shared``). Columns: ``seeds``;
+        seed, of those campaigns alone that all policies have (``shared``). So is a single
+        objective; rows of one among several have all seeds of a policy. Columns: ``seeds``;
         ``honest@c`` and ``published@c``, normalised regrets at a cost; ``area``, the mean honest
         regret from cost 0 to the budget, with ``area_low`` and ``area_high`` (95 %, over seeds);
         ``area_less_ours`` with its interval, the difference to ``admire`` paired over seeds, above

@@ -37,8 +37,8 @@ def draw_regret(
 
     Args:
         curves: Columns as ``replay.jobs.COLUMNS``, all of one table and problem.
-        panels: Title of each panel and the objectives that it averages over, where all policies
-            have them.
+        panels: Title of each panel and the objectives that it averages over. Of several, or of the
+            only one there is, it shows the campaigns that all policies have.
         value: ``honest`` or ``published``.
         band: Whether to draw the 95 % intervals of the mean over seeds.
     """
@@ -49,10 +49,11 @@ def draw_regret(
     width, height = (4.2, 3.4) if columns <= 3 else (2.9, 2.4)
     figure, grid = _figure(rows, columns, width * columns + 1.6, height * rows + 0.5)
     styles = _styles(list(curves["policy"].unique()))
+    alone = curves["objective"].nunique() == 1
     for axes, (title, objectives) in zip(grid, panels.items(), strict=False):
         part = curves[curves["objective"].isin(objectives)]
-        if len(objectives) > 1:
-            part = shared(part)
+        if (len(objectives) > 1 or alone) and len(whole := shared(part)):
+            part = whole
         costs, log = _costs(part)
         for policy, style in styles.items():
             frame = part[part["policy"] == policy]

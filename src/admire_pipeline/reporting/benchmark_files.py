@@ -65,7 +65,8 @@ def _panels(objectives: list[str], whole: int, table: RunTable) -> dict[str, tup
         whole: How many of them all policies have.
         table: The runs.
     """
-    if whole <= 1:
+    if len(objectives) == 1 or not whole:
         return {name: (name,) for name in objectives}
     averages = [name for name in objectives if name not in table.metrics]
-    return {f"mean of {whole} objectives": tuple(objectives)} | {name: (name,) for name in averages}
+    title = f"mean of {whole} objective{'s' if whole > 1 else ''}"
+    return {title: tuple(objectives)} | {name: (name,) for name in averages}

@@ -89,7 +89,8 @@ def report_benchmark(plan: Plan, outcome: Outcome) -> list[Path]:
     def campaigns(curves: Any) -> int:
         return len(curves[["policy", "objective", "seed"]].drop_duplicates())
 
-    if left := campaigns(outcome.curves) - campaigns(shared(outcome.curves)):
+    whole = campaigns(shared(outcome.curves))
+    if whole and (left := campaigns(outcome.curves) - whole):
         logger.warning(
             "%d campaigns are not in the means, as a policy lacks their objective and seed", left
         )
