@@ -22,7 +22,7 @@ import argparse
 import math
 import sys
 import tempfile
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ from admire_pipeline.replay.published import CACHE as DOWNLOADS
 from admire_pipeline.replay.published import READERS
 from admire_pipeline.replay.runner import run_tasks
 from admire_pipeline.replay.synthetic import PREFIX, made_up_table
+from admire_pipeline.replay.table import RunTable
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -182,12 +183,9 @@ def _plan(frame: pd.DataFrame, folder: Path) -> tuple[Plan, Job]:
     """
     about = frame.iloc[0]
     job = Job(about["policy"], about["objective"], int(about["seed"]))
-    made_up = about["table"].startswith(PREFIX)
-    kind = about["table"].removeprefix(PREFIX)
-    if not made_up and kind not in READERS:
-        raise UserError(f"table {kind!r} is a file; allowed: {', '.join(READERS)}, made-up ones")
+    name = about["table"]
     plan = Plan(
-        table=made_up_table(kind) if made_up else READERS[kind](ROOT / DOWNLOADS),
+        table=_table(name),
         problem=about["problem"],
         policies=(job.policy,),
         objectives=(job.objective,),
@@ -195,9 +193,19 @@ def _plan(frame: pd.DataFrame, folder: Path) -> tuple[Plan, Job]:
         budget=float(about["budget"]),
         folder=folder,
         cache=ROOT / SIMULATORS,
-        made_up=kind if made_up else None,
+        made_up=name.removeprefix(PREFIX) if name.startswith(PREFIX) else None,
     )
     return plan, job
+
+
+@cache
+def _table(name: str) -> RunTable:
+    """Read the table of a name, once for all of its campaigns."""
+    if name.startswith(PREFIX):
+        return made_up_table(name.removeprefix(PREFIX))
+    if name not in READERS:
+        raise UserError(f"table {name!r} is a file; allowed: {', '.join(READERS)}, made-up ones")
+    return READERS[name](ROOT / DOWNLOADS)
 
 
 def main() -> None:
