@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from admire_pipeline.training.corpus import CorpusError, parallel
 from admire_pipeline.training.corpus.parallel import Workers
+from tests.conftest import ROOT
+from tests.training.corpus.texts import documents, write_rows
 
 
 def _end(_: int) -> None:
@@ -32,3 +36,32 @@ def test_a_killed_worker_is_told_in_one_line(monkeypatch):
         pytest.raises(CorpusError, match=r"corpus\.workers: one of 2 .*; allowed: fewer workers"),
     ):
         list(workers.run(_end, [1, 2], 1, "test"))
+
+
+SCRIPT = """
+from pathlib import Path
+
+from admire_pipeline.training.corpus import files, parallel, prepare_corpus
+from tests.training.corpus.texts import settings
+
+files.PART_BYTES, parallel.INLINE_BYTES = 3000, 0
+domains = {name: {"path": f"{name}.jsonl"} for name in "ab"}
+prepare_corpus(settings(domains, workers=2), Path("out"), Path.cwd())
+"""
+
+
+def test_a_script_without_a_guard_does_not_wait_for_itself(tmp_path):
+    for seed, name in enumerate("ab"):
+        write_rows(tmp_path / f"{name}.jsonl", documents(60, seed))
+    (tmp_path / "script.py").write_text(SCRIPT)
+    ended = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 1
+    assert 'allowed: below `if __name__ == "__main__":`' in ended.stderr
+    assert not list((tmp_path / "out").glob("a-*"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import multiprocessing
 import re
 import shutil
 import tempfile
@@ -213,6 +214,7 @@ def prepare_corpus(settings: CorpusSettings, folder: Path, root: Path | None = N
     overlaps = folder / f"overlaps-{_hash({n: f.name for n, f in folders.items()})[:16]}.json"
     # What is there is complete: it is renamed to its name when it is.
     if not all(path.exists() for path in [*folders.values(), overlaps]):
+        _check_script()
         _make_writable(folder)
         with _locked(folder / ".lock"), Workers(settings.processes) as workers:
             for leftover in folder.glob(f"{STAGING}*"):
@@ -267,6 +269,17 @@ def _folder_name(name: str, recipe: dict[str, Any]) -> str:
 
 def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _check_script() -> None:
+    # Workers are spawned, and read the script that was run. One that is not guarded prepares the
+    # corpus again in each, which would wait for the lock of the process that waits for them.
+    # The attribute is what multiprocessing's own check of this reads.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise CorpusError(
+            "corpus: a script that loads it is read again by each worker that prepares it; "
+            'allowed: below `if __name__ == "__main__":`, or corpus.workers: 1'
+        )
 
 
 def _make_writable(folder: Path) -> None:
