@@ -3,9 +3,10 @@
     python benchmarks/throughput.py [--env ENV] [--steps N] [--rounds N]
 
 Prints tokens/s of both per fidelity, their ratio and the trial's model FLOPs utilisation (MFU): its
-FLOPs (`training_flops`) of those that the GPU's data sheet promises. The rounds of both alternate,
+FLOPs of those that the GPU's data sheet promises. The rounds of both alternate,
 so that other load on the machine falls on both alike; the median counts. The first third of a
-training warms up (compilation, the GPU's memory) and is not measured.
+training warms up (compilation, the GPU's memory) and is not measured. Of a GPU also the peak of the
+memory that the trial's tensors took, and its ratio to what `kedro admire plan` says.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from kedro.framework.startup import bootstrap_project
 
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.dataset import MixtureDataset
+from admire_pipeline.training.estimate import GIB, Shape, estimate_memory, measure_shape
 from admire_pipeline.training.mixing import plan_mixture
-from admire_pipeline.training.models import build_model, training_flops
+from admire_pipeline.training.models import build_model
 from admire_pipeline.training.settings import FidelitySettings, Ladder, TrainingSettings
 from admire_pipeline.training.trainer import train_model
 from admire_pipeline.training.work import GPUS
@@ -55,31 +57,48 @@ def compare(
     fidelities: dict[str, FidelitySettings], corpus: Corpus, steps: int, rounds: int
 ) -> None:
     """Print the table, a line a fidelity."""
-    print(f"{'fidelity':<14}{'trial tok/s':>12}{'bare tok/s':>12}{'ratio':>7}{'MFU':>7}")  # noqa: T201
+    print(  # noqa: T201
+        f"{'fidelity':<14}{'trial tok/s':>12}{'bare tok/s':>12}{'ratio':>7}{'MFU':>7}"
+        f"{'GiB':>7}{'of plan':>9}"
+    )
     for name, fidelity in fidelities.items():
-        trial, bare = [], []
+        trial, bare, peak = [], [], 0
         for _ in range(rounds):
+            if torch.cuda.is_available():
+                torch.cuda.reset_peak_memory_stats()
             trial.append(measure(fidelity, corpus, steps, bare=False))
+            peak = max(peak, torch.cuda.max_memory_allocated())
             bare.append(measure(fidelity, corpus, steps, bare=True))
         ratio = statistics.median(t / b for t, b in zip(trial, bare, strict=True))
         speed = statistics.median(trial)
+        shape = model_shape(fidelity, corpus)
         print(  # noqa: T201
             f"{name:<14}{speed:>12,.0f}{statistics.median(bare):>12,.0f}{ratio:>7.3f}"
-            f"{utilisation(fidelity, corpus, speed):>7}",
+            f"{utilisation(shape, speed):>7}{memory(shape, fidelity, peak)}",
             flush=True,
         )
 
 
-def utilisation(fidelity: FidelitySettings, corpus: Corpus, speed: float) -> str:
+def utilisation(shape: Shape, speed: float) -> str:
     """Model FLOPs utilisation at so many tokens/s, in percent; a dash where no peak is known."""
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     known = [GPUS[word] for word in re.split("[ -]", name.lower()) if word in GPUS]
-    if not known:
-        return "-"
+    return f"{shape.flops * speed / known[0].flops:.1%}" if known else "-"
+
+
+def memory(shape: Shape, fidelity: FidelitySettings, peak: int) -> str:
+    """A peak of so many bytes in GiB, and its ratio to the estimate; dashes without a GPU."""
+    if not peak:
+        return f"{'-':>7}{'-':>9}"
+    return f"{peak / GIB:>7.1f}{peak / estimate_memory(shape, fidelity).total:>9.2f}"
+
+
+def model_shape(fidelity: FidelitySettings, corpus: Corpus) -> Shape:
+    """The shape of the fidelity's model."""
     length = fidelity.training.sequence_length
     with torch.device("meta"):
         model = build_model(fidelity.model, corpus, length, seed=0)
-    return f"{training_flops(model, 1, length) * speed / known[0].flops:.1%}"
+    return measure_shape(model.config, length, fidelity.model.lora)
 
 
 def measure(fidelity: FidelitySettings, corpus: Corpus, steps: int, *, bare: bool) -> float:
