@@ -51,6 +51,23 @@ def test_a_line_a_policy_with_units_and_a_legend(curves: pd.DataFrame) -> None:
     assert figure.legends
 
 
+def test_a_policy_has_the_same_colour_whatever_stands_beside_it(curves: pd.DataFrame) -> None:
+    names = ["random", "uniform", "admire", "admire-target", "regmix", "zero-shot-a", "zero-shot-b"]
+    random = curves[curves["policy"] == "random"]
+    lines = {}
+    for policies in (names, names[::-2]):
+        together = pd.concat([random.assign(policy=name) for name in policies])
+        (axes,) = draw_regret(together, {"average": ("average",)}).axes
+        lines[len(policies)] = {
+            line.get_label(): (line.get_color(), line.get_linestyle())
+            for line in axes.get_lines()
+            if line.get_label() in names
+        }
+    for policy in ("random", "admire", "regmix"):
+        assert lines[4][policy] == lines[7][policy]
+    assert len(set(lines[7].values())) == 7
+
+
 def test_costs_of_many_decades_are_drawn_on_a_logarithmic_axis(curves: pd.DataFrame) -> None:
     panels = {"average": ("average",)}
     assert draw_regret(curves, panels).axes[0].get_xscale() == "linear"
@@ -65,9 +82,10 @@ def test_shares_of_fidelities_fill_the_whole(curves: pd.DataFrame) -> None:
     assert len(share_of_trials.collections) == 3
     tops = share_of_trials.collections[-1].get_paths()[0].vertices[:, 1]
     assert tops.max() == pytest.approx(1)
-    # Two of four trials are of the smallest size in the end.
+    # Two of three trials are of the smallest size, and then two of four: a step at a cost of 4.
     first = share_of_trials.collections[0].get_paths()[0].vertices
-    assert first[first[:, 0] == 4][:, 1].max() == pytest.approx(0.5)
+    ends = set(first[first[:, 0] == 4, 1].tolist())
+    assert sorted(ends) == pytest.approx([0, 0.5, 2 / 3])
 
 
 def test_the_files_of_a_report(curves: pd.DataFrame, tmp_path: Path) -> None:

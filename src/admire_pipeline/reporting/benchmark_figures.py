@@ -15,9 +15,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito (2008), told apart by readers with any kind of colour vision; ours is vermilion.
-_OURS_COLOUR = "#d55e00"
-_COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999999")
+# Okabe and Ito (2008), told apart by readers with any kind of colour vision. A policy looks the
+# same in every figure.
+_COLOURS = {
+    OURS: "#d55e00",
+    "admire-target": "#000000",
+    "admire-bo": "#0072b2",
+    "admire-mfbo": "#009e73",
+    "random": "#999999",
+    "regmix": "#cc79a7",
+    "uniform": "#e69f00",
+}
+_OTHERS = ("#56b4e9", "#332288", "#882255", "#117733")
 _DASHES = ("-", "--", ":", "-.")
 _POINTS = 200
 _DECADES = 2.0
@@ -100,7 +109,8 @@ def draw_fidelities(curves: pd.DataFrame, policies: Sequence[str], order: Sequen
             axes = grid[2 * row + column]
             shares = _shares(part, order, costs, what)
             colours = [palette[i % len(palette)] for i in range(len(order))]
-            axes.stackplot(costs, *shares, labels=list(map(_plain, order)), colors=colours, lw=0)
+            names = list(map(_plain, order))
+            axes.stackplot(costs, *shares, labels=names, colors=colours, lw=0, step="post")
             axes.set_title(f"{policy}: share of the {title} so far", fontsize=10)
             axes.set_ylim(0, 1)
             axes.set_xlim(costs[0], costs[-1])
@@ -147,18 +157,23 @@ def _draw_line(  # noqa: PLR0913
 
 
 def _styles(policies: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Colour, dashes and width of each policy; ours comes last, above the others."""
-    others = [policy for policy in policies if policy != OURS]
+    """Colour, dashes and width of each policy.
+
+    Ours is the thickest. Its search of the target alone often goes the same way, and is drawn
+    after it, dashed, so that both are seen.
+    """
+    others = [policy for policy in policies if policy not in _COLOURS]
     styles: dict[str, dict[str, Any]] = {
-        policy: {
-            "color": _COLOURS[number % len(_COLOURS)],
-            "ls": _DASHES[number // len(_COLOURS) % len(_DASHES)],
-            "lw": 1.4,
-        }
-        for number, policy in enumerate(others)
+        policy: {"color": colour, "ls": "-", "lw": 1.4}
+        for policy, colour in _COLOURS.items()
+        if policy in policies
     }
-    if OURS in policies:
-        styles[OURS] = {"color": _OURS_COLOUR, "ls": "-", "lw": 2.2}
+    for number, policy in enumerate(others):
+        hue, dashes = divmod(number, len(_DASHES))
+        colour = _OTHERS[hue % len(_OTHERS)]
+        styles[policy] = {"color": colour, "ls": _DASHES[dashes], "lw": 1.4}
+    styles.get(OURS, {}).update(lw=2.6, zorder=2.5)
+    styles.get("admire-target", {}).update(ls="--", zorder=2.6)
     return styles
 
 
