@@ -31,8 +31,8 @@ def main() -> None:
     table = READERS[arguments.table](PROJECT / CACHE)
     problem = PoolProblem(table, "average")
     history = random_history(problem, arguments.trials, seed=0)
-    names = policies.expand(arguments.policies.split(","), problem.space)
-    made = {name: policies.make(name, None, problem.space) for name in names}
+    names = policies.expand(arguments.policies.split(","), problem.space.fidelities)
+    made = {name: policies.make(name, None, problem.space.fidelities) for name in names}
     seconds = time_proposals(problem, made, history)
     first = seconds[names[0]]
     print(f"{table.name} pool, {len(history)} trials, seconds a proposal (one thread)")  # noqa: T201

@@ -165,6 +165,7 @@ def test_the_simulator_of_a_file(project: Project, runs: Path) -> None:
             ("--table", "runs.csv", "--out", "runs.csv/there"),
             "benchmark.out: .*csv' is a file",
         ),
+        (("--table", "runs.csv", "--out", ""), "benchmark.out: '' is not allowed"),
         (("--table", "one.csv", "--policies", "zero-shot"), "benchmark.policies: .*has one size"),
         (("--table", "semicolons.csv"), "semicolons.csv: columns are separated by ';'.*commas"),
         (("--table", "tulo"), "benchmark.table: no file .*tulo.*'tulu'"),
@@ -173,6 +174,8 @@ def test_the_simulator_of_a_file(project: Project, runs: Path) -> None:
         (("--table", "runs.csv", "--objectives", "metric-9"), "'metric-9'.*'metric-"),
         (("--table", "runs.csv", "--seeds", "4-0"), "benchmark.seeds: '4-0'.*ascending"),
         (("--table", "runs.csv", "--seeds", "a"), "benchmark.seeds: 'a'.*ranges"),
+        (("--table", "runs.csv", "--seeds", "\u0663"), "benchmark.seeds: .*ranges"),
+        (("--table", "runs.csv", "--params", "benchmark.seeds=true"), "benchmark.seeds: 'True'"),
         (("--table", "runs.csv", "--budget", "0"), "benchmark.budget: 0.*greater than 0"),
         (("--table", "runs.csv", "--problem", "pol"), "benchmark.problem: 'pol'.*'simulator'"),
         (("--table", "runs.csv", "--direction", "up"), "benchmark.direction: 'up'.*'minimize'"),
@@ -202,17 +205,48 @@ def test_a_fault_of_the_benchmark_shows_before_a_campaign(project: Project) -> N
 
 
 def test_campaigns_that_fail_are_told_and_the_others_reported(project: Project, runs: Path) -> None:
-    # Only runs of the smallest size lack the metric, so there is no such size for one objective.
+    # Squares of such scores overflow.
     frame = pd.read_csv(runs)
-    frame.loc[frame["fidelity"] == "size-1", "metric.metric-2"] = None
+    frame["metric.metric-2"] *= 1e160
     frame.to_csv(runs, index=False)
     options = ("--table", "runs.csv", "--objectives", "metric-1,metric-2", *SMALL)
-    line = refused(project, *options, "--policies", "random,zero-shot-size-1")
-    assert "2 of 8 campaigns failed (zero-shot-size-1, metric-2, seed 0" in line
+    line = refused(project, *options, "--policies", "random,admire")
+    assert "2 of 8 campaigns failed (admire, metric-2, seed 0" in line
     curves = pd.read_parquet(folder_of(project) / "curves.parquet")
     assert len(curves[["policy", "objective", "seed"]].drop_duplicates()) == 6
     (run,) = project.runs()
     assert run.info.status == "FAILED"
+
+
+@pytest.mark.parametrize("problem", ["pool", "simulator"])
+def test_a_metric_that_a_size_lacks_leaves_out_what_searches_that_size(
+    project: Project, runs: Path, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = pd.read_csv(runs)
+    frame.loc[frame["fidelity"] == "size-1", "metric.metric-2"] = None
+    frame.to_csv(runs, index=False)
+    options = ("--table", "runs.csv", *SMALL, "--problem", problem, "--policies", "zero-shot")
+    options += ("--params", "benchmark.max_trials=3")
+    # The first objective, of all metrics, lacks the size too.
+    benchmark(project, *options, "--seeds", "0", "--objectives", "average,metric-1")
+    curves = pd.read_parquet(folder_of(project, f"runs-{problem}") / "curves.parquet")
+    found = set(curves[["policy", "objective"]].itertuples(index=False, name=None))
+    everywhere = {("zero-shot-size-2", "average"), ("zero-shot-size-2", "metric-1")}
+    of_size_1 = {("zero-shot-size-1", "metric-1"), ("zero-shot-size-1", "average")}
+    told = "zero-shot-size-1 has no run to search for average: left out there"
+    if problem == "pool":
+        of_size_1.remove(("zero-shot-size-1", "average"))
+    assert (told in caplog.messages) == (problem == "pool")
+    assert found == everywhere | of_size_1
+
+
+def test_what_can_do_no_objective_is_refused(project: Project, runs: Path) -> None:
+    frame = pd.read_csv(runs)
+    frame.loc[frame["fidelity"] == "size-1", "metric.metric-2"] = None
+    frame.to_csv(runs, index=False)
+    options = ("--table", "runs.csv", "--policies", "zero-shot-size-1", "--objectives", "metric-2")
+    line = refused(project, *options)
+    assert "benchmark.policies: zero-shot-size-1 has no run to search for metric-2" in line
 
 
 @pytest.mark.slow

@@ -223,10 +223,10 @@ def export_runs(out: Path | None, env: str | None, verbose: bool) -> None:
 @click.option("--policies", help="Names, as in a,b.  [default: all]")
 @click.option("--objectives", help="Names, as in x,y.  [default: all of the table]")
 @click.option("--seeds", help="Seeds, as in 0-4 or 1,3.  [default: 0-4]")
-@click.option("--budget", type=float, help="Of a campaign, in trainings of the target.")
-@click.option("--problem", help="pool (the runs) or simulator (functions fitted to them).")
-@click.option("--direction", help="maximize or minimize the metrics of a file.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results.")
+@click.option("--budget", type=float, help="Of a campaign, in target trainings.  [default: 15]")
+@click.option("--problem", help="pool (the runs) or simulator (fitted to them).  [default: pool]")
+@click.option("--direction", help="Of a file's metrics, maximize or minimize.  [default: maximize]")
+@click.option("--out", help="Folder.  [default: data/08_reporting/benchmark/<table>-<problem>]")
 @click.option("--processes", type=int, help="At once.  [default: one for each core]")
 @click.option("--quick", is_flag=True, default=None, help="A look within 5 minutes, no result.")
 @click.option("--params", default="", callback=_split_params, help="As for `kedro run`.")
@@ -237,7 +237,7 @@ def benchmark(params: dict[str, Any], env: str | None, verbose: bool, **given: A
     chosen = {key: value for key, value in given.items() if value is not None}
     for key in ("out", "table"):
         # As seen from the current folder, which may be one within the project.
-        if key in chosen and (key == "out" or Path(chosen[key]).suffix):
+        if chosen.get(key) and (key == "out" or Path(chosen[key]).suffix):
             chosen[key] = str(Path(chosen[key]).absolute())
     section = params.get("benchmark", {})
     if not isinstance(section, Mapping):

@@ -128,7 +128,7 @@ def test_the_target_comes_first_and_then_the_same_mixtures_at_the_smallest_size(
 
 def first_four(name: str) -> list[Proposal]:
     space = make_space(6, (0.2, 1.0))
-    policy = policies.make(name, PolicySettings(), space)
+    policy = policies.make(name, PolicySettings(), space.fidelities)
     made: list[Proposal] = []
     for _ in range(4):
         made.append(propose(space, as_frame(space, made), policy, 0))
@@ -148,7 +148,7 @@ def test_without_credit_the_target_comes_first_however_cheap_small_sizes_are() -
     space = make_space(4, (0.01, 0.06, 1.0))
     trials = Trials.from_frame(space, pd.DataFrame())
     assert open_fidelities(space, trials, DEFAULT, 0.0) == [2]
-    policy = policies.make("admire-no-credit", PolicySettings(), space)
+    policy = policies.make("admire-no-credit", PolicySettings(), space.fidelities)
     assert propose(space, pd.DataFrame(), policy, 0).fidelity == space.target.name
 
 
@@ -268,7 +268,7 @@ def test_a_policy_that_trusts_recommends_what_was_never_tried() -> None:
     space = make_space(4, (0.2, 1.0))
     frame = hill_frame(space, [1, 1, 1])
     careful, trusting = (
-        recommend(space, frame, policies.make(name, PolicySettings(), space), 0)
+        recommend(space, frame, policies.make(name, PolicySettings(), space.fidelities), 0)
         for name in ("admire", "admire-trusting")
     )
     assert careful is not None and careful.trial is not None

@@ -21,7 +21,7 @@ EVERY = ["random", "uniform", "regmix", "zero-shot-size0", "zero-shot-size1"]
 
 
 def make(name: str, space: Space):
-    return policies.make(name, PolicySettings(), space)
+    return policies.make(name, PolicySettings(), space.fidelities)
 
 
 def test_every_choice_of_ours_can_be_taken_back() -> None:
@@ -55,18 +55,21 @@ def small_runs(space: Space, count: int) -> pd.DataFrame:
 
 def test_every_name_makes_its_policy() -> None:
     space = make_space()
-    for name in policies.names(space):
+    for name in policies.names(space.fidelities):
         assert make(name, space).name == name
 
 
 def test_zero_shot_stands_for_every_smaller_size() -> None:
-    names = policies.expand(["zero-shot", "random", "zero-shot-size1"], make_space())
+    names = policies.expand(["zero-shot", "random", "zero-shot-size1"], make_space().fidelities)
     assert names == ["zero-shot-size0", "zero-shot-size1", "random"]
 
 
 @pytest.mark.parametrize("name", ["regmx", "zero-shot-size2", "zero-shot-huge"])
 def test_unknown_names_are_one_line(name) -> None:
-    for ask in (lambda: policies.expand([name], make_space()), lambda: make(name, make_space())):
+    for ask in (
+        lambda: policies.expand([name], make_space().fidelities),
+        lambda: make(name, make_space()),
+    ):
         with pytest.raises(UserError, match=f"policies: unknown '{name}'.*allowed: ") as caught:
             ask()
         assert "\n" not in str(caught.value)

@@ -20,7 +20,9 @@ def test_every_policy_is_timed_at_the_same_random_history() -> None:
     assert not np.array_equal(other.mixtures, history.mixtures)
     # The target's pool is used up after 36 trials: 24 leave some for `random` to propose.
     short = random_history(problem, 24, 0)
-    made = {name: policies.make(name, None, problem.space) for name in ("random", "regmix")}
+    made = {
+        name: policies.make(name, None, problem.space.fidelities) for name in ("random", "regmix")
+    }
     seconds = time_proposals(problem, made, short)
     assert set(seconds) == {"random", "regmix"}
     assert all(0 < value < 1 for value in seconds.values())

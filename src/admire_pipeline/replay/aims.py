@@ -22,10 +22,10 @@ OURS_TARGET_ONLY = "admire-target"
 
 MFBO, BO, RANDOM = "admire-mfbo", "admire-bo", "random"
 
-POLICIES = (OURS, OURS_TARGET_ONLY, MFBO, BO, RANDOM)
+COMPARED = (OURS, OURS_TARGET_ONLY, MFBO, BO, RANDOM)
 """Those that an aim is about."""
 
-LEAST_SEEDS = 5
+NEEDED_SEEDS = 5
 
 _KEYS = ["table", "problem", "policy", "objective", "seed"]
 
@@ -82,7 +82,7 @@ def read_curves(folders: Iterable[Path], seeds: Iterable[int]) -> pd.DataFrame:
         The curves, columns as ``jobs.COLUMNS`` and ``jobs.CODE``; of a campaign that several
         benchmarks have run, the one of the greatest budget, or else of the first folder.
     """
-    kept = [read_kept(folder, POLICIES, set(seeds)) for folder in folders]
+    kept = [read_kept(folder, COMPARED, set(seeds)) for folder in folders]
     frames = [frame.assign(_folder=number) for number, frame in enumerate(kept) if len(frame)]
     if not frames:
         return pd.DataFrame(columns=[*COLUMNS, CODE])
@@ -125,19 +125,19 @@ def _means(  # noqa: PLR0913
             raise NotMeasured(f"no {policy}")
         each = frame.groupby("objective")["seed"].nunique()
         # Those that were only begun do not count.
-        if (whole := int((each >= min(each.max(), LEAST_SEEDS)).sum())) < least:
+        if (whole := int((each >= min(each.max(), NEEDED_SEEDS)).sum())) < least:
             raise NotMeasured(f"{policy}: {whole} of {least} objectives")
         if (spent := float(frame["budget"].min())) < budget * 0.999:
             raise NotMeasured(f"{policy}: budget {spent:g} of {budget:g}")
         every = frame[["objective", "seed"]].drop_duplicates().groupby("seed").size()
         seeds = set(every[every == len(each)].index)
-        if len(seeds) < LEAST_SEEDS:
-            raise NotMeasured(f"{policy}: {len(seeds)} seeds, {LEAST_SEEDS} are needed")
+        if len(seeds) < NEEDED_SEEDS:
+            raise NotMeasured(f"{policy}: {len(seeds)} seeds, {NEEDED_SEEDS} are needed")
         complete.append(seeds)
         frames.append(frame)
     shared = set.intersection(*complete)
-    if len(shared) < LEAST_SEEDS:
-        raise NotMeasured(f"{' and '.join(policies)} have not {LEAST_SEEDS} seeds in common")
+    if len(shared) < NEEDED_SEEDS:
+        raise NotMeasured(f"{' and '.join(policies)} have not {NEEDED_SEEDS} seeds in common")
     paired = [frame[frame["seed"].isin(shared)] for frame in frames]
     return [mean_curve(list(curves_by_seed(frame).values())) for frame in paired]
 

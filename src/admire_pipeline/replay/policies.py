@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from admire_pipeline.errors import UserError, suggest
-from admire_pipeline.optimizer import POLICIES, Policy, PolicySettings, Space, make_policy
+from admire_pipeline.optimizer import POLICIES, Fidelity, Policy, PolicySettings, make_policy
 
 ZERO_SHOT = "zero-shot"
 BASELINES = ("uniform", "regmix", ZERO_SHOT)
@@ -34,18 +34,18 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 """Our policy with one of its choices taken back each, by name (docs/optimizer.md)."""
 
 
-def names(space: Space) -> list[str]:
-    """Return the names of all policies for a space, those of ``optimizer.POLICIES`` first."""
-    smaller = [f"{ZERO_SHOT}-{fidelity.name}" for fidelity in space.fidelities[:-1]]
+def names(fidelities: Sequence[Fidelity]) -> list[str]:
+    """Return the names of all policies for a ladder, those of ``optimizer.POLICIES`` first."""
+    smaller = [f"{ZERO_SHOT}-{fidelity.name}" for fidelity in fidelities[:-1]]
     return [*POLICIES, *BASELINES[:-1], *smaller]
 
 
-def expand(chosen: Iterable[str], space: Space) -> list[str]:
+def expand(chosen: Iterable[str], fidelities: Sequence[Fidelity]) -> list[str]:
     """Resolve policy names as a user writes them.
 
     Args:
         chosen: Names; ``zero-shot`` stands for zero-shot transfer from every smaller fidelity.
-        space: The space they are to search.
+        fidelities: From the smallest to the target.
 
     Returns:
         Each policy once, in order of appearance.
@@ -53,7 +53,7 @@ def expand(chosen: Iterable[str], space: Space) -> list[str]:
     Raises:
         UserError: If there is no policy of a name.
     """
-    known = [*names(space), *ABLATIONS]
+    known = [*names(fidelities), *ABLATIONS]
     expanded: list[str] = []
     for name in chosen:
         if name == ZERO_SHOT:
@@ -65,13 +65,18 @@ def expand(chosen: Iterable[str], space: Space) -> list[str]:
     return list(dict.fromkeys(expanded))
 
 
-def make(name: str, settings: PolicySettings | None, space: Space) -> Policy:
+def searched(name: str) -> str | None:
+    """Return the one smaller fidelity that a policy cannot do without; None if there is none."""
+    return name.removeprefix(f"{ZERO_SHOT}-") if name.startswith(f"{ZERO_SHOT}-") else None
+
+
+def make(name: str, settings: PolicySettings | None, fidelities: Sequence[Fidelity]) -> Policy:
     """Make a policy by its full name.
 
     Args:
-        name: One of ``names(space)``.
+        name: One of ``names(fidelities)``, or of the ablation.
         settings: What the user set; defaults where None.
-        space: The space it is to search.
+        fidelities: From the smallest to the target.
 
     Returns:
         The policy.
@@ -79,7 +84,7 @@ def make(name: str, settings: PolicySettings | None, space: Space) -> Policy:
     Raises:
         UserError: If there is no policy of that name.
     """
-    if name not in (known := [*names(space), *ABLATIONS]):
+    if name not in (known := [*names(fidelities), *ABLATIONS]):
         raise UserError(f"policies: unknown {name!r}; {suggest(name, known)}")
     settings = settings or PolicySettings()
     if name in POLICIES:
@@ -104,4 +109,4 @@ def make(name: str, settings: PolicySettings | None, space: Space) -> Policy:
         return RegMix(settings)
     from admire_pipeline.replay.zero_shot import ZeroShot
 
-    return ZeroShot(settings, name.removeprefix(f"{ZERO_SHOT}-"))
+    return ZeroShot(settings, searched(name) or "")

@@ -92,7 +92,8 @@ def report_benchmark(plan: Plan, outcome: Outcome) -> list[Path]:
     whole = campaigns(shared(outcome.curves))
     if whole and (left := campaigns(outcome.curves) - whole):
         logger.warning(
-            "%d campaigns are not in the means, as a policy lacks their objective and seed", left
+            "campaigns that are not in the means, as a policy lacks their objective and seed: %d",
+            left,
         )
     return write_report(plan.folder, outcome.curves, plan.table)
 

@@ -24,7 +24,7 @@ CACHE = Path("data/06_models/simulators")
 
 REPORTS = Path("data/08_reporting/benchmark")
 
-POLICIES = (
+EVERY_POLICY = (
     "random",
     "uniform",
     "regmix",
@@ -91,7 +91,7 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
     """
     from admire_pipeline.replay import policies
     from admire_pipeline.replay.jobs import Plan
-    from admire_pipeline.replay.problem import PoolProblem, objective_weights
+    from admire_pipeline.replay.problem import objective_weights
     from admire_pipeline.replay.synthetic import PREFIX
 
     known = tuple(table.objectives())
@@ -99,18 +99,17 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
     try:
         for objective in objectives:
             objective_weights(table, objective)
-        space = PoolProblem(table, objectives[0]).space
-        names = policies.expand(settings.policies or _default_policies(settings), space)
+        names = policies.expand(settings.policies or _default_policies(settings), table.fidelities)
     except UserError as error:
         raise UserError(f"benchmark.{error}") from None
     if not names:
         raise UserError(
             f"benchmark.policies: zero-shot transfers from smaller sizes, {table.name!r} has one "
-            f"size; allowed: {', '.join(policies.names(space))}"
+            f"size; allowed: {', '.join(policies.names(table.fidelities))}"
         )
     try:
         for name in names:
-            policies.make(name, None, space)
+            policies.make(name, None, table.fidelities)
     except ValueError as error:
         raise UserError(f"benchmark.policies: {error}") from None
     if "regmix" in names and find_spec(NEEDED_BY_REGMIX) is None:
@@ -123,7 +122,7 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
         raise UserError(f"benchmark.out: {str(there)!r} is a file; allowed: a folder")
-    return Plan(
+    plan = Plan(
         table=table,
         problem=settings.problem,
         policies=_unique(names),
@@ -135,6 +134,22 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
         max_trials=settings.max_trials or (QUICK_TRIALS if settings.quick else None),
         made_up=settings.table.removeprefix(PREFIX) if settings.table in MADE_UP else None,
     )
+    _check_possible(plan)
+    return plan
+
+
+def _check_possible(plan: Plan) -> None:
+    """Tell which policies cannot do which objectives; there must be others."""
+    lacking: dict[str, list[str]] = {}
+    for name, objective in plan.impossible:
+        lacking.setdefault(name, []).append(objective)
+    for name, objectives in lacking.items():
+        left_out = f"{name} has no run to search for {', '.join(objectives)}"
+        if not plan.jobs():
+            raise UserError(
+                f"benchmark.policies: {left_out}; allowed: a size whose runs have the metrics"
+            )
+        logger.warning("%s: left out there", left_out)
 
 
 def _default_policies(settings: BenchmarkSettings) -> tuple[str, ...]:
@@ -142,12 +157,12 @@ def _default_policies(settings: BenchmarkSettings) -> tuple[str, ...]:
     if settings.quick:
         return QUICK_POLICIES
     if find_spec(NEEDED_BY_REGMIX) is not None:
-        return POLICIES
+        return EVERY_POLICY
     logger.warning(
         "regmix is left out: it needs %s (pip install 'admire-pipeline[benchmark]')",
         NEEDED_BY_REGMIX,
     )
-    return tuple(name for name in POLICIES if name != "regmix")
+    return tuple(name for name in EVERY_POLICY if name != "regmix")
 
 
 def processes_of(settings: BenchmarkSettings) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,8 @@ MADE_UP = ("made-up-noise", "made-up-reversed", "made-up-transfer")
 """Tables that are made up."""
 
 MAX_SEEDS = 1000
+
+_DIGITS = re.compile("[0-9]+")
 
 
 def _names(value: Any) -> Any:
@@ -32,16 +35,22 @@ def _table(value: Any) -> Any:
     return value
 
 
+def _out(value: Any) -> Any:
+    if value == "":
+        raise ValueError("'' is not allowed; allowed: a folder, or null")
+    return value
+
+
 def _seeds(value: Any) -> Any:
     """A list as it is, or the numbers of `0-4,7`."""
     if isinstance(value, int):
-        value = [value]
+        value = str(value)
     if not isinstance(value, str):
         return value
     seeds: list[int] = []
     for part in value.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        if not _DIGITS.fullmatch(first) or (dash and not _DIGITS.fullmatch(last)):
             raise ValueError(
                 f"{value!r} is not allowed; allowed: numbers and ranges, as in `0-4,7`"
             )
@@ -82,7 +91,7 @@ class BenchmarkSettings(BaseModel):
     """Most trials of a campaign; null: as many as the budget pays for."""
     direction: Literal["maximize", "minimize"] | None = None
     """Of a file's metrics; null: maximize."""
-    out: Path | None = None
+    out: Annotated[Path | None, BeforeValidator(_out)] = None
     """Folder of the results; null: by the table's name under data/08_reporting/benchmark."""
     quick: bool = False
     """Whether what is null is small: a look within 5 minutes, not a result."""
