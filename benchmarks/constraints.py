@@ -30,12 +30,14 @@ from torch import Tensor
 from admire_pipeline.optimizer import Policy, Trials, make_policy
 from admire_pipeline.optimizer.constraints import Constraint
 from admire_pipeline.optimizer.search import maximise
+from admire_pipeline.pipelines.benchmark.plan import CACHE
 from admire_pipeline.replay.campaign import History
+from admire_pipeline.replay.published import CACHE as DOWNLOADS
 from admire_pipeline.replay.published import read_pile, read_tulu
 from admire_pipeline.replay.simulator import SimulatorProblem
 from admire_pipeline.replay.table import RunTable
 
-CACHE = Path(__file__).resolve().parents[1] / "data/06_models/simulators"
+PROJECT = Path(__file__).resolve().parents[1]
 TABLES = {"tulu": read_tulu, "pile": read_pile}
 QUANTILE = 0.75
 PRICE = 10.0  # more than the score has of the metric
@@ -53,8 +55,8 @@ class Constrained:
     """
 
     def __init__(self, table: str, metric: str, seed: int) -> None:
-        runs = TABLES[table]()
-        self.problem = SimulatorProblem(runs, "average", seed, CACHE)
+        runs = TABLES[table](PROJECT / DOWNLOADS)
+        self.problem = SimulatorProblem(runs, "average", seed, PROJECT / CACHE)
         objective = self.problem.space.objective
         self.metric, self.column = metric, list(objective).index(metric)
         self.weights = np.array(list(objective.values()))
@@ -176,9 +178,11 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=10)
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
-    runs = TABLES[arguments.table]()
+    runs = TABLES[arguments.table](PROJECT / DOWNLOADS)
     metrics = arguments.metrics.split(",") if arguments.metrics else contrary(runs)
-    SimulatorProblem(runs, "average", arguments.first, CACHE)  # its fits, once for all processes
+    SimulatorProblem(
+        runs, "average", arguments.first, PROJECT / CACHE
+    )  # its fits, once for all processes
     seeds = range(arguments.first, arguments.first + arguments.seeds)
     jobs = [(arguments.table, m, seed, arguments.budget) for m, seed in product(metrics, seeds)]
     with ProcessPoolExecutor(arguments.processes) as pool:

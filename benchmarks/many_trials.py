@@ -1,6 +1,6 @@
 """What our policy loses where a campaign has more trials than its surrogate is fitted to.
 
-    python benchmarks/many_trials.py [--trials 1000,5000] [--seeds 0-4] [--problems tulu,...]
+    python benchmarks/many_trials.py [--trials 1000,5000] [--seeds 5] [--problems tulu,...]
 
 The truth is that of a simulator (docs/benchmark.md), of a table's average. A history is made up: a
 quarter of the trials anywhere, the others from near to far about the best of 500 random mixtures;
@@ -27,19 +27,21 @@ import torch
 
 from admire_pipeline.optimizer import Trials, fitting, make_policy, subset
 from admire_pipeline.optimizer.search import candidates
+from admire_pipeline.pipelines.benchmark.plan import CACHE
 from admire_pipeline.replay.campaign import History
+from admire_pipeline.replay.published import CACHE as DOWNLOADS
 from admire_pipeline.replay.published import read_pile, read_tulu
 from admire_pipeline.replay.simulator import SimulatorProblem
 from admire_pipeline.replay.synthetic import made_up_table
 from admire_pipeline.replay.table import RunTable
 
-CACHE = Path(__file__).resolve().parents[1] / "data/06_models/simulators"
+PROJECT = Path(__file__).resolve().parents[1]
 ROOM = 1000
 SHARES = (0.6, 0.3, 0.1)
 POINTS = 300
 TABLES: dict[str, Callable[[], RunTable]] = {
-    "tulu": read_tulu,
-    "pile": read_pile,
+    "tulu": partial(read_tulu, PROJECT / DOWNLOADS),
+    "pile": partial(read_pile, PROJECT / DOWNLOADS),
     **{
         kind: partial(made_up_table, kind, domains=20, metrics=7, runs=(300, 150, 150))
         for kind in ("transfer", "noise", "reversed")
@@ -90,7 +92,7 @@ def compare(table: RunTable, trials: int, seeds: list[int]) -> np.ndarray:
     """Return the measures with much room and as it is, ``2 x seeds x 3``."""
     found = []
     for seed in seeds:
-        problem = SimulatorProblem(table, "average", seed, CACHE)
+        problem = SimulatorProblem(table, "average", seed, PROJECT / CACHE)
         history = make_history(problem, trials, seed)
         rng = np.random.default_rng(seed)
         truth = [problem.truth(mixture) for mixture in history.mixtures]
