@@ -25,7 +25,7 @@ def untried(space: Space, trials: Trials, fidelity: int) -> np.ndarray:
 
 
 def find_trial(trials: Trials, mixture: np.ndarray) -> str | None:
-    """Return the id of the observed trial of exactly this mixture (``K``) at the largest size."""
+    """Return the id of the observed trial of exactly this mixture (``K``), at the largest size."""
     same = np.flatnonzero(trials.observed & np.all(trials.mixtures == mixture, axis=1))
     if not len(same):
         return None

@@ -36,8 +36,9 @@ class Step:
         fidelity: Name of the trial's fidelity; empty at step 0.
         honest: Normalised regret of the current recommendation (``EACH``, ``GROWTH``: of the last
             one that was asked for).
-        published: Least normalised regret of all recommendations so far, as the paper reports it:
-            it takes for granted that each was trained at the target to be told apart, unpaid.
+        published: Least normalised regret of all recommendations asked for so far, as the paper
+            reports it: it takes for granted that each was trained at the target to be told apart,
+            unpaid.
         propose_seconds: Time the proposal took; 0 at step 0.
         recommend_seconds: Time the recommendation took; 0 where none was asked for.
     """

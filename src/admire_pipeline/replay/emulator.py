@@ -1,4 +1,8 @@
-"""A Gaussian process of each metric, fitted to a whole run table."""
+"""A Gaussian process of each metric, fitted to a whole run table.
+
+It shares no code with the policies' surrogate, so that a policy's model is not the truth that it is
+tried on.
+"""
 
 from __future__ import annotations
 
