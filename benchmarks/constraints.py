@@ -30,10 +30,9 @@ from torch import Tensor
 from admire_pipeline.optimizer import Policy, Trials, make_policy
 from admire_pipeline.optimizer.constraints import Constraint
 from admire_pipeline.optimizer.search import maximise
-from admire_pipeline.pipelines.benchmark.plan import CACHE
+from admire_pipeline.pipelines.benchmark.plan import SIMULATORS
 from admire_pipeline.replay.campaign import History
-from admire_pipeline.replay.published import CACHE as DOWNLOADS
-from admire_pipeline.replay.published import read_pile, read_tulu
+from admire_pipeline.replay.published import DOWNLOADS, read_pile, read_tulu
 from admire_pipeline.replay.simulator import SimulatorProblem
 from admire_pipeline.replay.table import RunTable
 
@@ -56,7 +55,7 @@ class Constrained:
 
     def __init__(self, table: str, metric: str, seed: int) -> None:
         runs = TABLES[table](PROJECT / DOWNLOADS)
-        self.problem = SimulatorProblem(runs, "average", seed, PROJECT / CACHE)
+        self.problem = SimulatorProblem(runs, "average", seed, PROJECT / SIMULATORS)
         objective = self.problem.space.objective
         self.metric, self.column = metric, list(objective).index(metric)
         self.weights = np.array(list(objective.values()))
@@ -180,9 +179,8 @@ def main() -> None:
     arguments = parser.parse_args()
     runs = TABLES[arguments.table](PROJECT / DOWNLOADS)
     metrics = arguments.metrics.split(",") if arguments.metrics else contrary(runs)
-    SimulatorProblem(
-        runs, "average", arguments.first, PROJECT / CACHE
-    )  # its fits, once for all processes
+    # Its fits, once for all processes.
+    SimulatorProblem(runs, "average", arguments.first, PROJECT / SIMULATORS)
     seeds = range(arguments.first, arguments.first + arguments.seeds)
     jobs = [(arguments.table, m, seed, arguments.budget) for m, seed in product(metrics, seeds)]
     with ProcessPoolExecutor(arguments.processes) as pool:

@@ -30,11 +30,10 @@ import pandas as pd
 
 from admire_pipeline.disk import save_atomically
 from admire_pipeline.errors import UserError
-from admire_pipeline.pipelines.benchmark.plan import CACHE as SIMULATORS
+from admire_pipeline.pipelines.benchmark.plan import SIMULATORS
 from admire_pipeline.replay.jobs import CODE, COLUMNS, CUT, JOBS, Job, Plan, code_of, run_job
 from admire_pipeline.replay.problem import PoolProblem
-from admire_pipeline.replay.published import CACHE as DOWNLOADS
-from admire_pipeline.replay.published import READERS
+from admire_pipeline.replay.published import DOWNLOADS, READERS
 from admire_pipeline.replay.runner import run_tasks
 from admire_pipeline.replay.synthetic import PREFIX, made_up_table
 from admire_pipeline.replay.table import RunTable

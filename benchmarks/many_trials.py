@@ -27,10 +27,9 @@ import torch
 
 from admire_pipeline.optimizer import Trials, fitting, make_policy, subset
 from admire_pipeline.optimizer.search import candidates
-from admire_pipeline.pipelines.benchmark.plan import CACHE
+from admire_pipeline.pipelines.benchmark.plan import SIMULATORS
 from admire_pipeline.replay.campaign import History
-from admire_pipeline.replay.published import CACHE as DOWNLOADS
-from admire_pipeline.replay.published import read_pile, read_tulu
+from admire_pipeline.replay.published import DOWNLOADS, read_pile, read_tulu
 from admire_pipeline.replay.simulator import SimulatorProblem
 from admire_pipeline.replay.synthetic import made_up_table
 from admire_pipeline.replay.table import RunTable
@@ -92,7 +91,7 @@ def compare(table: RunTable, trials: int, seeds: list[int]) -> np.ndarray:
     """Return the measures with much room and as it is, ``2 x seeds x 3``."""
     found = []
     for seed in seeds:
-        problem = SimulatorProblem(table, "average", seed, PROJECT / CACHE)
+        problem = SimulatorProblem(table, "average", seed, PROJECT / SIMULATORS)
         history = make_history(problem, trials, seed)
         rng = np.random.default_rng(seed)
         truth = [problem.truth(mixture) for mixture in history.mixtures]

@@ -14,7 +14,7 @@ import torch
 
 from admire_pipeline.replay import policies
 from admire_pipeline.replay.problem import PoolProblem
-from admire_pipeline.replay.published import CACHE, READERS
+from admire_pipeline.replay.published import DOWNLOADS, READERS
 from admire_pipeline.replay.speed import random_history, time_proposals
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--policies", default="admire,admire-mfbo,admire-bo")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    table = READERS[arguments.table](PROJECT / CACHE)
+    table = READERS[arguments.table](PROJECT / DOWNLOADS)
     problem = PoolProblem(table, "average")
     history = random_history(problem, arguments.trials, seed=0)
     names = policies.expand(arguments.policies.split(","), problem.space.fidelities)

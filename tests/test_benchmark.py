@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from admire_pipeline.optimizer import Proposal, Space, Trials
+from admire_pipeline.replay.baselines import Uniform
 from admire_pipeline.replay.jobs import COLUMNS
 from admire_pipeline.replay.synthetic import made_up_table
 from tests.conftest import Project
@@ -173,6 +175,9 @@ def test_the_simulator_of_a_file(project: Project, runs: Path) -> None:
         (("--table", "runs.csv", "--policies", "admire-mbo"), "'admire-mbo'.*'admire-mfbo'"),
         (("--table", "runs.csv", "--objectives", "metric-9"), "'metric-9'.*'metric-"),
         (("--table", "runs.csv", "--seeds", "4-0"), "benchmark.seeds: '4-0'.*ascending"),
+        (("--table", "runs.csv", "--seeds", f"0-{10**30}"), "benchmark.seeds: .*at most 1000"),
+        (("--table", "runs.csv", "--seeds", str(10**30)), "benchmark.seeds.*: .*less than"),
+        (("--table", "runs.csv", "--params", "benchmark.budget=true"), "benchmark.budget: True"),
         (("--table", "runs.csv", "--seeds", "a"), "benchmark.seeds: 'a'.*ranges"),
         (("--table", "runs.csv", "--seeds", "\u0663"), "benchmark.seeds: .*ranges"),
         (("--table", "runs.csv", "--params", "benchmark.seeds=true"), "benchmark.seeds: 'True'"),
@@ -204,49 +209,68 @@ def test_a_fault_of_the_benchmark_shows_before_a_campaign(project: Project) -> N
     assert result.exit_code == 1 and "benchmark.seeds: 'x'" in result.output
 
 
-def test_campaigns_that_fail_are_told_and_the_others_reported(project: Project, runs: Path) -> None:
-    # Squares of such scores overflow.
-    frame = pd.read_csv(runs)
-    frame["metric.metric-2"] *= 1e160
-    frame.to_csv(runs, index=False)
-    options = ("--table", "runs.csv", "--objectives", "metric-1,metric-2", *SMALL)
-    line = refused(project, *options, "--policies", "random,admire")
-    assert "2 of 8 campaigns failed (admire, metric-2, seed 0" in line
+def test_campaigns_that_fail_are_told_and_the_others_reported(
+    project: Project, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    propose = Uniform.propose
+
+    def fail(policy: Uniform, space: Space, trials: Trials, seed: int) -> Proposal:
+        if list(space.objective) == ["metric-2"]:
+            raise ArithmeticError("no way")
+        return propose(policy, space, trials, seed)
+
+    monkeypatch.setattr(Uniform, "propose", fail)
+    line = refused(project, "--table", "runs.csv", "--objectives", "metric-1,metric-2", *SMALL)
+    assert "2 of 8 campaigns failed (uniform, metric-2, seed 0: ArithmeticError: no way" in line
     curves = pd.read_parquet(folder_of(project) / "curves.parquet")
     assert len(curves[["policy", "objective", "seed"]].drop_duplicates()) == 6
     (run,) = project.runs()
     assert run.info.status == "FAILED"
 
 
-@pytest.mark.parametrize("problem", ["pool", "simulator"])
-def test_a_metric_that_a_size_lacks_leaves_out_what_searches_that_size(
-    project: Project, runs: Path, problem: str, caplog: pytest.LogCaptureFixture
+@pytest.fixture
+def lacking(runs: Path) -> str:
+    """A user's run table whose smallest size lacks a metric."""
+    frame = pd.read_csv(runs)
+    frame.loc[frame["fidelity"] == "size-1", "metric.metric-2"] = None
+    frame.to_csv(runs, index=False)
+    return runs.name
+
+
+@pytest.mark.parametrize(
+    ("objectives", "problem", "left"),
+    [
+        # The first objective, of all metrics, lacks the size too.
+        ("average,metric-1", "pool", ["size-2"]),
+        ("metric-1", "pool", ["size-1", "size-2"]),
+        ("average", "simulator", ["size-1", "size-2"]),
+    ],
+)
+def test_where_a_size_lacks_a_metric_zero_shot_from_it_is_left_out(  # noqa: PLR0913, PLR0917
+    project: Project,
+    lacking: str,
+    objectives: str,
+    problem: str,
+    left: list[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    frame = pd.read_csv(runs)
-    frame.loc[frame["fidelity"] == "size-1", "metric.metric-2"] = None
-    frame.to_csv(runs, index=False)
-    options = ("--table", "runs.csv", *SMALL, "--problem", problem, "--policies", "zero-shot")
-    options += ("--params", "benchmark.max_trials=3")
-    # The first objective, of all metrics, lacks the size too.
-    benchmark(project, *options, "--seeds", "0", "--objectives", "average,metric-1")
-    curves = pd.read_parquet(folder_of(project, f"runs-{problem}") / "curves.parquet")
-    found = set(curves[["policy", "objective"]].itertuples(index=False, name=None))
-    everywhere = {("zero-shot-size-2", "average"), ("zero-shot-size-2", "metric-1")}
-    of_size_1 = {("zero-shot-size-1", "metric-1"), ("zero-shot-size-1", "average")}
-    told = "zero-shot-size-1 has no run to search for average: left out there"
-    if problem == "pool":
-        of_size_1.remove(("zero-shot-size-1", "average"))
-    assert (told in caplog.messages) == (problem == "pool")
-    assert found == everywhere | of_size_1
+    options = ("--table", lacking, *SMALL, "--problem", problem, "--objectives", objectives)
+    options += ("--policies", "random,zero-shot", "--seeds", "0")
+    benchmark(project, *options, "--params", "benchmark.max_trials=3")
+    summary = pd.read_csv(folder_of(project, f"runs-{problem}") / "summary.csv")
+    policies = ["random", *(f"zero-shot-{size}" for size in left)]
+    for _, rows in summary.groupby("objective"):
+        assert sorted(rows["policy"]) == policies
+    told = "left out: zero-shot-size-1, no run for average" in caplog.messages
+    assert told == ("size-1" not in left)
 
 
-def test_what_can_do_no_objective_is_refused(project: Project, runs: Path) -> None:
-    frame = pd.read_csv(runs)
-    frame.loc[frame["fidelity"] == "size-1", "metric.metric-2"] = None
-    frame.to_csv(runs, index=False)
-    options = ("--table", "runs.csv", "--policies", "zero-shot-size-1", "--objectives", "metric-2")
-    line = refused(project, *options)
-    assert "benchmark.policies: zero-shot-size-1 has no run to search for metric-2" in line
+def test_policies_of_which_none_can_do_all_objectives_are_refused(
+    project: Project, lacking: str
+) -> None:
+    options = ("--policies", "zero-shot-size-1", "--objectives", "metric-1,metric-2")
+    line = refused(project, "--table", lacking, *options)
+    assert "benchmark.policies: zero-shot-size-1, no run for metric-2; allowed: " in line
 
 
 @pytest.mark.slow

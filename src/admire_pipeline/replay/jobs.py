@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -91,28 +90,13 @@ class Plan:
     settings: PolicySettings = field(default_factory=PolicySettings)
 
     def jobs(self) -> list[Job]:
-        """All jobs, but for those that are impossible."""
-        impossible = set(self.impossible)
+        """All jobs."""
         return [
             Job(policy, objective, seed)
             for policy in self.policies
             for objective in self.objectives
-            if (policy, objective) not in impossible
             for seed in self.seeds
         ]
-
-    @cached_property
-    def impossible(self) -> tuple[tuple[str, str], ...]:
-        """Policies with an objective that no run of the one fidelity that they search has."""
-        if self.problem == "simulator":
-            return ()
-        searched = {name: policies.searched(name) for name in self.policies}
-        pairs = []
-        for objective in self.objectives if any(searched.values()) else ():
-            ladder = PoolProblem(self.table, objective).space.fidelities
-            there = {None, *(fidelity.name for fidelity in ladder)}
-            pairs += [(name, objective) for name, size in searched.items() if size not in there]
-        return tuple(pairs)
 
     def make_problem(self, job: Job) -> Problem:
         """The problem of a job."""

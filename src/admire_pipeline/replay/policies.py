@@ -109,4 +109,4 @@ def make(name: str, settings: PolicySettings | None, fidelities: Sequence[Fideli
         return RegMix(settings)
     from admire_pipeline.replay.zero_shot import ZeroShot
 
-    return ZeroShot(settings, searched(name) or "")
+    return ZeroShot(settings, name.removeprefix(f"{ZERO_SHOT}-"))

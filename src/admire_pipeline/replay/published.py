@@ -22,7 +22,7 @@ from admire_pipeline.replay.table import HELD_OUT, POOL, RunTable
 if TYPE_CHECKING:
     import pandas as pd
 
-CACHE = Path("data/01_raw/runs")
+DOWNLOADS = Path("data/01_raw/runs")
 """Where downloads are kept, within the project."""
 
 _REGMIX = "https://raw.githubusercontent.com/sail-sg/regmix/{commit}/data/{name}"
@@ -72,7 +72,7 @@ _PILE_COSTS = {"1M": 0.001, "60M": 0.06, "1B": 1.0}
 _PILE_POOL = 48
 
 
-def read_tulu(cache: Path = CACHE) -> RunTable:
+def read_tulu(cache: Path = DOWNLOADS) -> RunTable:
     """Read the 460 fine-tuning runs of ADMIRE-BayesOpt.
 
     Fidelities ``0.5B``, ``3B``, ``7B`` (256, 128, 76 runs) over 19 domains; costs are mean training
@@ -117,7 +117,7 @@ def read_tulu(cache: Path = CACHE) -> RunTable:
     return RunTable.from_frame("tulu", frame, "maximize", groups, (note,))
 
 
-def read_pile(cache: Path = CACHE) -> RunTable:
+def read_pile(cache: Path = DOWNLOADS) -> RunTable:
     """Read RegMix's 1,088 pre-training runs.
 
     Fidelities ``1M`` (512 training and 256 test runs), ``60M`` (256), ``1B`` (64) over 17 domains;

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CACHE = Path("data/06_models/simulators")
+SIMULATORS = Path("data/06_models/simulators")
 """What simulators are fitted to."""
 
 REPORTS = Path("data/08_reporting/benchmark")
@@ -55,8 +55,7 @@ def load_table(settings: BenchmarkSettings, project: Path) -> RunTable:
     Raises:
         UserError: If it cannot be read, or its direction is not the one given.
     """
-    from admire_pipeline.replay.published import CACHE as DOWNLOADS
-    from admire_pipeline.replay.published import READERS
+    from admire_pipeline.replay.published import DOWNLOADS, READERS
     from admire_pipeline.replay.synthetic import PREFIX, made_up_table
     from admire_pipeline.replay.table import read_table
 
@@ -112,6 +111,7 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
             policies.make(name, None, table.fidelities)
     except ValueError as error:
         raise UserError(f"benchmark.policies: {error}") from None
+    names = _able(names, objectives, table, settings.problem)
     if "regmix" in names and find_spec(NEEDED_BY_REGMIX) is None:
         raise UserError(
             f"benchmark.policies: 'regmix' needs {NEEDED_BY_REGMIX}: "
@@ -122,7 +122,7 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
         raise UserError(f"benchmark.out: {str(there)!r} is a file; allowed: a folder")
-    plan = Plan(
+    return Plan(
         table=table,
         problem=settings.problem,
         policies=_unique(names),
@@ -130,26 +130,42 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
         seeds=tuple(sorted(set(settings.seeds or (QUICK_SEEDS if settings.quick else SEEDS)))),
         budget=settings.budget or (QUICK_BUDGET if settings.quick else BUDGET),
         folder=folder,
-        cache=project / CACHE,
+        cache=project / SIMULATORS,
         max_trials=settings.max_trials or (QUICK_TRIALS if settings.quick else None),
         made_up=settings.table.removeprefix(PREFIX) if settings.table in MADE_UP else None,
     )
-    _check_possible(plan)
-    return plan
 
 
-def _check_possible(plan: Plan) -> None:
-    """Tell which policies cannot do which objectives; there must be others."""
-    lacking: dict[str, list[str]] = {}
-    for name, objective in plan.impossible:
-        lacking.setdefault(name, []).append(objective)
-    for name, objectives in lacking.items():
-        left_out = f"{name} has no run to search for {', '.join(objectives)}"
-        if not plan.jobs():
-            raise UserError(
-                f"benchmark.policies: {left_out}; allowed: a size whose runs have the metrics"
-            )
-        logger.warning("%s: left out there", left_out)
+def _able(
+    names: Sequence[str], objectives: Sequence[str], table: RunTable, problem: str
+) -> list[str]:
+    """The policies that can do every objective: others would take it out of all means.
+
+    A size that no run with all metrics of an objective has is no part of its pool.
+    """
+    from admire_pipeline.replay import policies
+    from admire_pipeline.replay.problem import PoolProblem
+
+    searched = {name: size for name in names if (size := policies.searched(name))}
+    if problem == "simulator" or not searched:
+        return list(names)
+    sizes = {
+        objective: [fidelity.name for fidelity in PoolProblem(table, objective).space.fidelities]
+        for objective in objectives
+    }
+    lacking = {
+        name: [objective for objective in objectives if size not in sizes[objective]]
+        for name, size in searched.items()
+    }
+    told = [f"{name}, no run for {', '.join(of)}" for name, of in lacking.items() if of]
+    able = [name for name in names if not lacking.get(name)]
+    if not able:
+        raise UserError(
+            f"benchmark.policies: {'; '.join(told)}; allowed: objectives that runs of the size have"
+        )
+    if told:
+        logger.warning("left out: %s", "; ".join(told))
+    return able
 
 
 def _default_policies(settings: BenchmarkSettings) -> tuple[str, ...]:

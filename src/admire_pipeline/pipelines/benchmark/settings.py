@@ -54,17 +54,17 @@ def _seeds(value: Any) -> Any:
             raise ValueError(
                 f"{value!r} is not allowed; allowed: numbers and ranges, as in `0-4,7`"
             )
-        numbers = range(int(first), int(last if dash else first) + 1)
-        if not numbers or len(numbers) > MAX_SEEDS:
+        begin, end = int(first), int(last if dash else first)
+        if not 0 <= end - begin < MAX_SEEDS:
             raise ValueError(
                 f"{value!r} is not allowed; allowed: ascending ranges of at most {MAX_SEEDS} seeds"
             )
-        seeds += numbers
+        seeds += range(begin, end + 1)
     return seeds
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 Seeds = Annotated[
     tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1, max_length=MAX_SEEDS)
 ]
@@ -85,9 +85,9 @@ class BenchmarkSettings(BaseModel):
     """Names; null: all of the table."""
     seeds: Seeds | None = None
     """As a list, or as `0-4`; null: 0 to 4."""
-    budget: float | None = Field(default=None, gt=0)
+    budget: float | None = Field(default=None, gt=0, strict=True)
     """Of each campaign, in trainings of the target; null: 15."""
-    max_trials: int | None = Field(default=None, gt=0)
+    max_trials: int | None = Field(default=None, gt=0, strict=True)
     """Most trials of a campaign; null: as many as the budget pays for."""
     direction: Literal["maximize", "minimize"] | None = None
     """Of a file's metrics; null: maximize."""
@@ -95,7 +95,7 @@ class BenchmarkSettings(BaseModel):
     """Folder of the results; null: by the table's name under data/08_reporting/benchmark."""
     quick: bool = False
     """Whether what is null is small: a look within 5 minutes, not a result."""
-    processes: int | None = Field(default=None, gt=0)
+    processes: int | None = Field(default=None, gt=0, strict=True)
     """Of one thread each; null: as many as there are cores to run on."""
     redo: bool = False
     """Whether finished campaigns are run again where the policy's code has changed since."""
