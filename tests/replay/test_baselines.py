@@ -11,9 +11,9 @@ import pytest
 
 from admire_pipeline.errors import UserError
 from admire_pipeline.mixture import MixtureSpace
-from admire_pipeline.optimizer import Fidelity, PolicySettings, Space, propose, recommend
+from admire_pipeline.optimizer import Fidelity, PolicySettings, Space, Trials, propose, recommend
 from admire_pipeline.optimizer.policy import NothingToPropose
-from admire_pipeline.replay import policies
+from admire_pipeline.replay import policies, regmix
 from tests.optimizer.tables import hill, hill_frame, make_frame, make_space
 from tests.optimizer.test_published import STEPS, made_up, pool_space, transcribed_bo
 
@@ -153,6 +153,35 @@ def test_regmix_does_not_mind_the_scale_of_scores(scale) -> None:
     assert plain is not None
     assert scaled is not None
     assert np.array_equal(plain.mixture, scaled.mixture)
+
+
+def test_regmix_fits_as_its_notebook_does() -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    space = big_pools()
+    frame = small_runs(space, 100)
+    rng = np.random.default_rng(0)
+    frame["score"] += 0.3 * rng.standard_t(2, len(frame))  # outliers: l1 and l2 stall apart
+    seen = Trials.from_frame(space, frame)
+    scores = (seen.scores - seen.scores.mean()) / seen.scores.std()
+    held = len(seen) // 8
+
+    def fitted(metric: list[str]) -> np.ndarray:
+        model = lightgbm.LGBMRegressor(
+            n_estimators=1000, learning_rate=0.01, seed=42, metric=metric, verbosity=-1
+        )
+        model.fit(
+            seen.mixtures[held:],
+            scores[held:],
+            eval_X=seen.mixtures[:held],
+            eval_y=scores[:held],
+            callbacks=[lightgbm.early_stopping(3, verbose=False)],
+        )
+        predicted = model.booster_.predict(space.pools[1])
+        return np.asarray(seen.scores.mean() + seen.scores.std() * predicted)
+
+    ours = regmix._predict(seen, space.pools[1])
+    np.testing.assert_allclose(ours, fitted(["l1", "l2"]), rtol=1e-9)
+    assert not np.allclose(ours, fitted(["l2"]), rtol=1e-3)
 
 
 def test_regmix_averages_simulated_mixtures_on_the_simplex() -> None:
