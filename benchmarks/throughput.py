@@ -3,10 +3,10 @@
     python benchmarks/throughput.py [--env ENV] [--steps N] [--rounds N]
 
 Prints tokens/s of both per fidelity, their ratio and the trial's model FLOPs utilisation (MFU): its
-FLOPs of those that the GPU's data sheet promises. The rounds of both alternate,
+FLOPs (`training_flops`) of those that the GPU's data sheet promises. The rounds of both alternate,
 so that other load on the machine falls on both alike; the median counts. The first third of a
-training warms up (compilation, the GPU's memory) and is not measured. Of a GPU also the peak of the
-memory that the trial's tensors took, and its ratio to what `kedro admire plan` says.
+training warms up (compilation, the GPU's memory) and is not measured. On a GPU also the peak of the
+memory that the trial's tensors took, and its ratio to what `kedro admire plan` says of one device.
 """
 
 from __future__ import annotations
@@ -30,7 +30,12 @@ from admire_pipeline.training.dataset import MixtureDataset
 from admire_pipeline.training.estimate import GIB, Shape, estimate_memory, measure_shape
 from admire_pipeline.training.mixing import plan_mixture
 from admire_pipeline.training.models import build_model
-from admire_pipeline.training.settings import FidelitySettings, Ladder, TrainingSettings
+from admire_pipeline.training.settings import (
+    FidelitySettings,
+    Ladder,
+    LaunchSettings,
+    TrainingSettings,
+)
 from admire_pipeline.training.trainer import train_model
 from admire_pipeline.training.work import GPUS
 
@@ -90,7 +95,9 @@ def memory(shape: Shape, fidelity: FidelitySettings, peak: int) -> str:
     """A peak of so many bytes in GiB, and its ratio to the estimate; dashes without a GPU."""
     if not peak:
         return f"{'-':>7}{'-':>9}"
-    return f"{peak / GIB:>7.1f}{peak / estimate_memory(shape, fidelity).total:>9.2f}"
+    # What is measured is one process, whatever the fidelity's launch says.
+    alone = fidelity.model_copy(update={"launch": LaunchSettings()})
+    return f"{peak / GIB:>7.1f}{peak / estimate_memory(shape, alone).total:>9.2f}"
 
 
 def model_shape(fidelity: FidelitySettings, corpus: Corpus) -> Shape:

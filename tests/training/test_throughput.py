@@ -13,7 +13,13 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from admire_pipeline.training.corpus import Corpus
-from admire_pipeline.training.settings import FidelitySettings, ModelSettings, TrainingSettings
+from admire_pipeline.training.estimate import estimate_memory
+from admire_pipeline.training.settings import (
+    FidelitySettings,
+    LaunchSettings,
+    ModelSettings,
+    TrainingSettings,
+)
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -38,11 +44,25 @@ def test_a_trial_is_measured_beside_a_bare_loop(
     gpu_check.compare({"tiny": fidelity}, corpus, steps=6, rounds=1)
     head, line = capsys.readouterr().out.splitlines()
     assert head.split()[0] == "fidelity"
-    found = re.fullmatch(r"tiny +([\d,]+) +([\d,]+) +(\d+\.\d+) +(\S+)", line)
+    found = re.fullmatch(r"tiny +([\d,]+) +([\d,]+) +(\d+\.\d+) +(\S+) +(\S+) +(\S+)", line)
     assert found, line
     trial, bare = (float(number.replace(",", "")) for number in found.groups()[:2])
     # Rounded when printed.
     assert trial > 0 and float(found[3]) == pytest.approx(trial / bare, abs=0.01)
+
+
+def test_memory_is_held_to_the_plans_of_one_device(
+    gpu_check: ModuleType, model_settings: ModelSettings, recipe: TrainingSettings, corpus: Corpus
+) -> None:
+    fidelity = FidelitySettings(cost=1, model=model_settings, training=recipe)
+    throughput = sys.modules["throughput"]
+    shape = throughput.model_shape(fidelity, corpus)
+    peak = 3 * 2**30
+    ratio = peak / estimate_memory(shape, fidelity).total
+    assert throughput.memory(shape, fidelity, peak).split() == ["3.0", f"{ratio:.2f}"]
+    spread = fidelity.model_copy(update={"launch": LaunchSettings(processes=2)})
+    assert throughput.memory(shape, spread, peak) == throughput.memory(shape, fidelity, peak)
+    assert throughput.memory(shape, fidelity, 0).split() == ["-", "-"]
 
 
 def test_the_shape_of_qwen_is_qwens(gpu_check: ModuleType) -> None:

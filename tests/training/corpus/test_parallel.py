@@ -65,4 +65,5 @@ def test_a_script_without_a_guard_does_not_wait_for_itself(tmp_path):
     )
     assert ended.returncode == 1
     assert 'allowed: below `if __name__ == "__main__":`' in ended.stderr
+    assert "by an error that stands above" in ended.stderr.splitlines()[-1]
     assert not list((tmp_path / "out").glob("a-*"))

@@ -52,7 +52,7 @@ class Workers:
             title: Of the progress bar.
 
         Raises:
-            CorpusError: If a worker is killed from outside.
+            CorpusError: If a worker is killed from outside, or cannot begin.
         """
         results: Iterator[Result]
         if self._count == 1 or len(jobs) == 1 or size < INLINE_BYTES:
@@ -63,8 +63,8 @@ class Workers:
             yield from tqdm(results, title, len(jobs), delay=3, leave=False)
         except BrokenProcessPool as error:
             raise CorpusError(
-                f"corpus.workers: one of {self._count} workers was killed, perhaps for lack of "
-                "memory; allowed: fewer workers"
+                f"corpus.workers: one of {self._count} workers was ended, by an error that stands "
+                "above, or killed, perhaps for lack of memory; allowed: fewer workers"
             ) from error
 
     def _start(self) -> ProcessPoolExecutor:
