@@ -51,7 +51,7 @@ def test_a_line_a_policy_with_units_and_a_legend(curves: pd.DataFrame) -> None:
     assert figure.legends
 
 
-def test_a_policy_has_the_same_colour_whatever_stands_beside_it(curves: pd.DataFrame) -> None:
+def test_a_well_known_policy_looks_the_same_whatever_stands_beside_it(curves: pd.DataFrame) -> None:
     names = ["random", "uniform", "admire", "admire-target", "regmix", "zero-shot-a", "zero-shot-b"]
     random = curves[curves["policy"] == "random"]
     lines = {}

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito (2008), told apart by readers with any kind of colour vision. A policy looks the
-# same in every figure.
+# Most are of Okabe and Ito (2008), told apart by readers with any kind of colour vision. These
+# policies look the same in every figure, others as they come.
 _COLOURS = {
     OURS: "#d55e00",
     "admire-target": "#000000",
