@@ -95,11 +95,11 @@ def test_the_hash_of_a_table_is_that_of_its_content() -> None:
 def test_a_job_that_fails_is_one_line_and_the_others_go_on(
     plan: Plan, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    broken = replace(plan, policies=("random", "nobody"))
+    broken = replace(plan, policies=("random", "zero-shot-size-9"))
     outcome = run_plan(broken, 1)
     assert len(outcome.failures) == 4
     assert outcome.curves["policy"].unique() == ["random"]
-    assert outcome.failures[0].startswith("nobody, average, seed ")
+    assert outcome.failures[0].startswith("zero-shot-size-9, average, seed ")
     lines = [line for line in capfd.readouterr().err.splitlines() if "failed: " in line]
     assert len(lines) == 4
     # What has failed is tried again.
