@@ -15,16 +15,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Most are of Okabe and Ito (2008), told apart by readers with any kind of colour vision. These
-# policies look the same in every figure, others as they come.
-_COLOURS = {
-    OURS: "#d55e00",
-    "admire-target": "#000000",
-    "admire-bo": "#0072b2",
-    "admire-mfbo": "#009e73",
-    "random": "#999999",
-    "regmix": "#cc79a7",
-    "uniform": "#e69f00",
+# Most colours are of Okabe and Ito (2008), told apart by readers with any kind of colour vision.
+# These policies look the same in every figure, others as they come. Ours is the thickest; its
+# search of the target alone often goes the same way, and lies on it, dashed: both are seen.
+_STYLES: dict[str, dict[str, Any]] = {
+    OURS: {"color": "#d55e00", "ls": "-", "lw": 2.6, "zorder": 2.5},
+    "admire-target": {"color": "#000000", "ls": "--", "lw": 1.4, "zorder": 2.6},
+    "admire-bo": {"color": "#0072b2", "ls": "-", "lw": 1.4},
+    "admire-mfbo": {"color": "#009e73", "ls": "-", "lw": 1.4},
+    "random": {"color": "#999999", "ls": "-", "lw": 1.4},
+    "regmix": {"color": "#cc79a7", "ls": "-", "lw": 1.4},
+    "uniform": {"color": "#e69f00", "ls": "-", "lw": 1.4},
 }
 _OTHERS = ("#56b4e9", "#332288", "#882255", "#117733")
 _DASHES = ("-", "--", ":", "-.")
@@ -157,23 +158,12 @@ def _draw_line(  # noqa: PLR0913
 
 
 def _styles(policies: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Colour, dashes and width of each policy.
-
-    Ours is the thickest. Its search of the target alone often goes the same way, and is drawn
-    after it, dashed, so that both are seen.
-    """
-    others = [policy for policy in policies if policy not in _COLOURS]
-    styles: dict[str, dict[str, Any]] = {
-        policy: {"color": colour, "ls": "-", "lw": 1.4}
-        for policy, colour in _COLOURS.items()
-        if policy in policies
-    }
-    for number, policy in enumerate(others):
+    """Colour, dashes and width of each policy."""
+    styles = {policy: style for policy, style in _STYLES.items() if policy in policies}
+    for number, policy in enumerate(policy for policy in policies if policy not in _STYLES):
         hue, dashes = divmod(number, len(_DASHES))
         colour = _OTHERS[hue % len(_OTHERS)]
         styles[policy] = {"color": colour, "ls": _DASHES[dashes], "lw": 1.4}
-    styles.get(OURS, {}).update(lw=2.6, zorder=2.5)
-    styles.get("admire-target", {}).update(ls="--", zorder=2.6)
     return styles
 
 
