@@ -4,7 +4,9 @@
 
 Runs so many trials of `conf/gpu` (again: continues them), then compares each of its fidelities, and
 a model of Qwen2.5-0.5B's shape with random weights, with a bare PyTorch loop (`throughput.py`);
-where the package liger-kernel is installed, with its fused kernels too.
+where the package liger-kernel is installed, with its fused kernels too. At last one trial for each
+file in `conf/accelerate` (DeepSpeed's where it is installed), spread over one process: what several
+GPUs run (NCCL, FSDP2, ZeRO-3), but for their talk with each other.
 Aims: a ratio of 0.95, and 40 % MFU from 200 million parameters on.
 """
 
@@ -12,9 +14,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import time
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from throughput import PROJECT, compare
@@ -22,6 +28,9 @@ from throughput import PROJECT, compare
 from admire_pipeline.session import InterruptibleSession
 from admire_pipeline.tracking import Trial, TrialStatus
 from admire_pipeline.training.settings import FidelitySettings, Ladder, ModelSettings
+
+Params = dict[str, Any]
+"""What a run changes of the environment's parameters."""
 
 QWEN = ModelSettings(
     config={
@@ -37,8 +46,11 @@ QWEN = ModelSettings(
 )
 """The shape of Qwen2.5-0.5B (its config.json on the Hugging Face Hub)."""
 
-UNBOUNDED = {"campaign": {"budget": 1e6}}
+UNBOUNDED: Params = {"campaign": {"budget": 1e6}}
 """As many trials as are asked for."""
+
+LAUNCHED = "60M"
+"""The fidelity that is trained once by each launch configuration."""
 
 
 def main() -> None:
@@ -51,13 +63,12 @@ def main() -> None:
     if not torch.cuda.is_available():
         parser.error("torch finds no GPU on this machine")
     bootstrap_project(PROJECT)
-    while len(observed()) < arguments.trials:
-        with InterruptibleSession.create(PROJECT, env="gpu", runtime_params=UNBOUNDED) as session:
-            session.run(pipeline_names=["admire_step"])  # type: ignore[call-arg]
+    while len(observed(UNBOUNDED)) < arguments.trials:
+        step(UNBOUNDED)
     logging.getLogger("admire_pipeline").setLevel(logging.WARNING)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n")  # noqa: T201
     print(f"{'trial':<18}{'fidelity':<10}{'cost':>6}{'score':>9}")  # noqa: T201
-    for trial in observed():
+    for trial in observed(UNBOUNDED):
         print(  # noqa: T201
             f"{trial.name:<18}{trial.fidelity:<10}{trial.cost:>6.2f}{trial.score:>9.4f}"
         )
@@ -76,11 +87,46 @@ def main() -> None:
         measured["same, Liger"] = qwen.model_copy(update={"training": liger})
     print()  # noqa: T201
     compare(measured, corpus, arguments.steps, arguments.rounds)
+    torch.cuda.empty_cache()  # a launched trial is another process on the same GPU
+    print(f"\n{'launched by':<18}{'seconds':>8}{'score':>9}")  # noqa: T201
+    for config in launch_configs():
+        params = launched(config)
+        begin = time.monotonic()
+        step(params)
+        seconds = time.monotonic() - begin
+        print(  # noqa: T201
+            f"{Path(config).name:<18}{seconds:>8.0f}{observed(params)[-1].score:>9.4f}", flush=True
+        )
 
 
-def observed() -> list[Trial]:
+def launch_configs() -> list[str]:
+    """The files of `conf/accelerate` whose packages are installed."""
+    files = sorted((PROJECT / "conf/accelerate").glob("*.yaml"))
+    missing = {"DEEPSPEED"} if find_spec("deepspeed") is None else set()
+    kinds = {file: yaml.safe_load(file.read_text())["distributed_type"] for file in files}
+    return [str(file.relative_to(PROJECT)) for file in files if kinds[file] not in missing]
+
+
+def launched(config: str) -> Params:
+    """One short trial of `LAUNCHED`, spread by this file, in a campaign of its own."""
+    training = {"tokens": 2**21, "compile": False}
+    launch = {"processes": 1, "config": config}
+    return {
+        "campaign": {"name": f"gpu-check-{Path(config).stem}", "budget": 1e6},
+        "worker": {"fidelities": [LAUNCHED]},
+        "fidelities": {LAUNCHED: {"training": training, "launch": launch}},
+    }
+
+
+def step(params: Params) -> None:
+    """One step of the campaign."""
+    with InterruptibleSession.create(PROJECT, env="gpu", runtime_params=params) as session:
+        session.run(pipeline_names=["admire_step"])  # type: ignore[call-arg]
+
+
+def observed(params: Params) -> list[Trial]:
     """The campaign's finished trials."""
-    with KedroSession.create(PROJECT, env="gpu", runtime_params=UNBOUNDED) as session:
+    with KedroSession.create(PROJECT, env="gpu", runtime_params=params) as session:
         trials: list[Trial] = session.load_context().catalog.load("trials")  # type: ignore[attr-defined]
     return [trial for trial in trials if trial.status is TrialStatus.OBSERVED]
 

@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 import torch
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from admire_pipeline.training.corpus import Corpus
@@ -70,3 +72,17 @@ def test_the_shape_of_qwen_is_qwens(gpu_check: ModuleType) -> None:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**gpu_check.QWEN.config))
     assert model.num_parameters() == 494_032_768
+
+
+def test_a_launched_trial_is_one_of_the_gpu_environments_models(gpu_check: ModuleType) -> None:
+    """What the check changes of `conf/gpu` is valid there, for every file it is made for."""
+    bootstrap_project(gpu_check.PROJECT)
+    configs = gpu_check.launch_configs()
+    assert "conf/accelerate/fsdp.yaml" in configs
+    for config in configs:
+        params = gpu_check.launched(config)
+        with KedroSession.create(gpu_check.PROJECT, env="gpu", runtime_params=params) as session:
+            catalog = session.load_context().catalog  # type: ignore[attr-defined]
+        fidelity = catalog.load("params:fidelities").root[gpu_check.LAUNCHED]
+        assert fidelity.launch.config == config and not fidelity.launch.in_process
+        assert catalog.load("params:worker").fidelities == (gpu_check.LAUNCHED,)
