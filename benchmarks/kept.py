@@ -138,7 +138,8 @@ def _write(frames: dict[str, pd.DataFrame], kept: Path) -> None:
 def _code(frame: pd.DataFrame) -> str:
     """Return the fingerprint of today's code of a campaign's policy."""
     plan, job = _plan(frame, Path())
-    return code_of(plan.make_policy(job.policy, PoolProblem(plan.table_of(job), job.objective)))
+    policy = plan.make_policy(job.policy, PoolProblem(plan.table_of(job), job.objective))
+    return code_of(policy, plan.problem)
 
 
 def _sample(names: list[str], share: float, code: str) -> list[str]:

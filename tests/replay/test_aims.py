@@ -196,7 +196,7 @@ def test_the_latest_of_a_kept_campaign_counts_and_one_that_was_cut_does_not(tmp_
 
 
 def test_campaigns_of_code_that_has_changed_since_are_counted(tmp_path: Path) -> None:
-    code = code_of(make_policy("random"))
+    code = code_of(make_policy("random"), "pool")
     keep(tmp_path, curves("random", [(1.0, 0.3)], seeds=range(3)), "0", **{CODE: code})
     assert outdated(read_curves([tmp_path], range(3))) == 0
     keep(tmp_path, curves("random", [(1.0, 0.3)], seeds=[1]), "0", **{CODE: "other"})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from admire_pipeline.optimizer import Recommendation, Space, Trials
-from admire_pipeline.replay.campaign import replay
+from admire_pipeline.replay.campaign import History, replay
 from admire_pipeline.replay.problem import PoolProblem
 from admire_pipeline.replay.synthetic import made_up_table
 from tests.replay.policies import InTurn, Stuck
@@ -117,6 +119,19 @@ def test_the_policy_sees_every_run_with_its_metrics(problem: PoolProblem) -> Non
     np.testing.assert_array_equal(policy.shown.metrics, [run.metrics for run in runs])
     np.testing.assert_allclose(policy.shown.scores, [run.score for run in runs])
     assert policy.shown.observed.all()
+
+
+def test_the_policy_sees_standard_errors_that_are_known() -> None:
+    made = made_up_table("transfer", domains=3, runs=(6, 5, 4), metrics=2)
+    errors = {"metric_se.metric-1": 0.3, "metric_se.metric-2": 0.4}
+    table = replace(made, frame=made.frame.assign(**errors))
+    for runs, expected in ((table, 0.25), (made, np.nan)):
+        problem = PoolProblem(runs, "average")
+        history = History(problem)
+        history.run(problem.space.pools[0][0], 0, np.random.default_rng(0))
+        trials = history.trials()
+        np.testing.assert_allclose(trials.score_errors, [expected])  # half of (0.3, 0.4)
+        assert np.isfinite(trials.metric_errors).all() == (runs is table)
 
 
 def test_a_mixture_of_a_pool_is_tried_once(problem: PoolProblem) -> None:

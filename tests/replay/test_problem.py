@@ -45,6 +45,15 @@ def test_runs_of_one_mixture_are_averaged() -> None:
     np.testing.assert_allclose(run.metrics, [2, 5])
 
 
+def test_standard_errors_are_those_of_the_mean() -> None:
+    errors = {"metric_se.x": [0.3, 0.4, np.nan, 0.2, 0.1, np.nan]}
+    known = RunTable.from_frame("runs", RUNS.assign(**errors), "maximize")
+    evaluate = PoolProblem(known, "average").evaluate
+    # Of y none is known.
+    np.testing.assert_allclose(evaluate(np.array([0.25, 0.75]), 0).errors, [0.25, np.nan])
+    np.testing.assert_allclose(evaluate(np.array([1.0, 0.0]), 1).errors, [0.1, np.nan])
+
+
 def test_a_run_that_lacks_another_metric_counts() -> None:
     np.testing.assert_array_equal(
         PoolProblem(table(), "x").space.pools[0], [[0.25, 0.75], [0.5, 0.5]]

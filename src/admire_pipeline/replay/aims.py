@@ -101,8 +101,10 @@ def outdated(curves: pd.DataFrame) -> int:
     """
     tables = {aim.table for aim in AIMS}
     campaigns = curves[curves["table"].isin(tables)].drop_duplicates(_KEYS)
-    codes = {name: code_of(make_policy(name)) for name in campaigns["policy"].unique()}
-    return int((campaigns[CODE] != campaigns["policy"].map(codes)).sum())
+    return sum(
+        int((frame[CODE] != code_of(make_policy(str(policy)), str(problem))).sum())
+        for (policy, problem), frame in campaigns.groupby(["policy", "problem"])
+    )
 
 
 def _means(  # noqa: PLR0913

@@ -10,7 +10,7 @@ import pandas as pd
 
 from admire_pipeline.optimizer import Policy, Trials
 from admire_pipeline.optimizer.policy import NothingToPropose
-from admire_pipeline.optimizer.trials import METRIC_PREFIX, MIXTURE_PREFIX
+from admire_pipeline.optimizer.trials import METRIC_ERROR_PREFIX, METRIC_PREFIX, MIXTURE_PREFIX
 from admire_pipeline.replay.problem import Problem
 
 RANDOM_PICK = 1.0
@@ -118,6 +118,7 @@ class History:
     fidelities: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     metrics: list[np.ndarray] = field(default_factory=list)
+    errors: list[np.ndarray] = field(default_factory=list)
     _tried: set[tuple[int, bytes]] = field(default_factory=set)
 
     def __len__(self) -> int:
@@ -135,6 +136,7 @@ class History:
         self.fidelities.append(fidelity)
         self.scores.append(result.score)
         self.metrics.append(result.metrics)
+        self.errors.append(result.errors)
         self.cost += chosen.cost
 
     def trials(self) -> Trials:
@@ -153,6 +155,11 @@ class History:
         frame.insert(1, "fidelity", [names[fidelity] for fidelity in self.fidelities])
         frame.insert(2, "status", "observed")
         frame.insert(3, "score", self.scores)
+        errors = np.vstack(self.errors)
+        if np.isfinite(errors).any():
+            frame[[METRIC_ERROR_PREFIX + metric for metric in space.objective]] = errors
+            parts = (errors * list(space.objective.values())) ** 2
+            frame["score_se"] = np.sqrt(parts.sum(axis=1))
         return Trials.from_frame(space, frame)
 
 

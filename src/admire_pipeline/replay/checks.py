@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from admire_pipeline.errors import UserError, suggest
+from admire_pipeline.errors import UserError, suggest, suggest_nearest
 from admire_pipeline.names import is_printable, printable
 from admire_pipeline.optimizer.trials import METRIC_ERROR_PREFIX, METRIC_PREFIX, MIXTURE_PREFIX
 
@@ -65,8 +66,19 @@ def read_frame(path: Path) -> pd.DataFrame:
             raise UserError(f"{path}: column {twice.iloc[0]!r} occurs twice; allowed: once")
         if names.shape[1] == 1 and (other := {";", "\t"} & set(str(names.iloc[0, 0]))):
             raise UserError(f"{path}: columns are separated by {other.pop()!r}; allowed: commas")
-        text = {"fidelity": str, "split": str}
-        return pd.read_csv(path, dtype=text, float_precision="round_trip", encoding="utf-8-sig")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                path, float_precision="round_trip", encoding="utf-8-sig", index_col=False
+            )
+        # A size may be called NA, or 1.
+        text = [name for name in ("fidelity", "split") if name in frame]
+        frame[text] = pd.read_csv(
+            path, usecols=text, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        )
+        return frame
+    except pd.errors.ParserWarning:
+        reason = "rows have more fields than the header"
     except (OSError, ArrowException, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = " ".join(str(error).split())
     except UnicodeDecodeError:
@@ -89,8 +101,11 @@ def checked_runs(name: str, frame: pd.DataFrame, splits: Sequence[str]) -> Runs:
 
     for column in ("fidelity", "cost"):
         if column not in frame.columns:
-            near = suggest(column, [str(known) for known in frame.columns])
-            raise UserError(f"{name}: column {column!r} is missing; {near}")
+            known = [str(other) for other in frame.columns]
+            raise UserError(
+                f"{name}: column {column!r} is missing; {suggest_nearest(column, known)}"
+                f"the table has {', '.join(known)}"
+            )
     if frame.empty:
         raise UserError(f"{name}: has no rows; allowed: at least one run")
     domains = _named(frame, MIXTURE_PREFIX)
@@ -141,7 +156,7 @@ def _named(frame: pd.DataFrame, prefix: str) -> tuple[str, ...]:
 
 
 def _texts(name: str, column: pd.Series, allowed: Sequence[str] = ()) -> np.ndarray:
-    if (empty := np.flatnonzero(column.isna())).size:
+    if (empty := np.flatnonzero(column.isna() | (column == ""))).size:
         raise UserError(f"{name}: {column.name} is empty in row {empty[0] + 1}; allowed: a name")
     texts = column.astype(str).to_numpy(dtype=object)
     for row, text in enumerate(texts):

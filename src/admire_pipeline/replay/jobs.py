@@ -43,6 +43,8 @@ CODE = "code"
 CUT = "cut"
 """Column of a job's file: whether `max_trials` may have ended the campaign before its budget."""
 
+_MODULES = {"pool": "problem", "simulator": "simulator"}
+
 JOBS = "jobs"
 """Folder of the jobs' files in a benchmark's."""
 
@@ -174,9 +176,11 @@ def _set(settings: PolicySettings) -> dict[str, object]:
     return {name: value for name, value in asdict(settings).items() if value != defaults[name]}
 
 
-def code_of(policy: Policy) -> str:
-    """Return the fingerprint of the code that decides a policy's curves."""
-    return fingerprint(type(policy).__module__, replay.__module__)
+def code_of(policy: Policy, problem: str) -> str:
+    """Return the fingerprint of the code that decides a policy's curves on a kind of problem."""
+    return fingerprint(
+        type(policy).__module__, replay.__module__, f"{__package__}.{_MODULES[problem]}"
+    )
 
 
 def run_job(plan: Plan, job: Job) -> float:
@@ -192,6 +196,6 @@ def run_job(plan: Plan, job: Job) -> float:
     frame = frame.assign(
         **asdict(job), table=plan.table.name, problem=plan.problem, budget=plan.budget
     )[list(COLUMNS)]
-    frame[CODE], frame[CUT] = code_of(policy), plan.max_trials is not None
+    frame[CODE], frame[CUT] = code_of(policy, plan.problem), plan.max_trials is not None
     save_atomically(plan.path(job), lambda path: frame.to_parquet(path, index=False))
     return float(frame["propose_seconds"].sum() + frame["recommend_seconds"].sum())

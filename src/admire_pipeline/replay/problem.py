@@ -21,10 +21,12 @@ class Evaluation:
     Attributes:
         score: Its score, to be maximised.
         metrics: ``P`` metrics in the order of ``Space.objective``.
+        errors: Their ``P`` standard errors, NaN where they are not known.
     """
 
     score: float
     metrics: np.ndarray
+    errors: np.ndarray
 
 
 class Problem(ABC):
@@ -74,7 +76,8 @@ class PoolProblem(Problem):
     Recommended may be the mixtures of the target's pool; the regret is by their recorded scores,
     noise and all, and a random pick is one from this pool. At the smaller fidelities every run of
     the table may be tried. A mixture that has several runs at one fidelity is one mixture with the
-    mean of their metrics, as a replay has no second answer for it. Runs that lack a metric of the
+    mean of their metrics, as a replay has no second answer for it. Known standard errors are told
+    to the policy. Runs that lack a metric of the
     objective have no score and are left out, and so is a smaller fidelity without any other.
 
     Args:
@@ -96,16 +99,19 @@ class PoolProblem(Problem):
             rows = table.pool(fidelity.name)
             mixtures = np.ascontiguousarray(table.mixtures(fidelity.name)[rows])
             metrics = table.values(fidelity.name)[rows][:, columns]
+            variances = table.errors(fidelity.name)[rows][:, columns] ** 2
             scored = np.isfinite(metrics).all(axis=1)
             if not scored.any():
                 continue
-            pool, metrics = _merge(mixtures[scored], metrics[scored])
+            pool, sums, counts = _merge(mixtures[scored], np.hstack([metrics, variances])[scored])
+            metrics, variances = np.split(sums, 2, axis=1)
+            metrics, errors = metrics / counts, np.sqrt(variances) / counts
             fidelities.append(fidelity)
             pools.append(pool)
             self._runs.append(
                 {
-                    mixture.tobytes(): Evaluation(float(signs @ values), values)
-                    for mixture, values in zip(pool, metrics, strict=True)
+                    mixture.tobytes(): Evaluation(float(signs @ values), values, unsure)
+                    for mixture, values, unsure in zip(pool, metrics, errors, strict=True)
                 }
             )
         space = Space(MixtureSpace(table.domains), tuple(fidelities), tuple(pools), weights)
@@ -142,14 +148,18 @@ def objective_weights(table: RunTable, objective: str) -> Mapping[str, float]:
     return known[objective]
 
 
-def _merge(mixtures: np.ndarray, metrics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Average the metrics (``n x P``) of equal mixtures (``n x K``), in order of appearance."""
+def _merge(mixtures: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Add up the values (``n x V``) of equal mixtures (``n x K``), in order of appearance.
+
+    Returns:
+        The ``m`` mixtures that differ (``m x K``), their sums (``m x V``), and of how many rows
+        (``m x 1``).
+    """
     _, first, group = np.unique(mixtures, axis=0, return_index=True, return_inverse=True)
-    sums = np.zeros((len(first), metrics.shape[1]))
-    np.add.at(sums, group, metrics)
-    means = sums / np.bincount(group)[:, None]
+    sums = np.zeros((len(first), values.shape[1]))
+    np.add.at(sums, group, values)
     order = np.argsort(first)
-    return mixtures[first[order]], means[order]
+    return mixtures[first[order]], sums[order], np.bincount(group)[order, None]
 
 
 def _key(mixture: np.ndarray) -> bytes:

@@ -216,7 +216,8 @@ def _finished(plan: Plan) -> tuple[dict[Job, float], set[Job]]:
         frame = pd.read_parquet(path, columns=["propose_seconds", "recommend_seconds", CODE])
         finished[job] = float(frame["propose_seconds"].sum() + frame["recommend_seconds"].sum())
         if job.policy not in codes:
-            codes[job.policy] = code_of(plan.make_policy(job.policy, plan.make_problem(job)))
+            policy = plan.make_policy(job.policy, plan.make_problem(job))
+            codes[job.policy] = code_of(policy, plan.problem)
         if frame[CODE].iloc[0] != codes[job.policy]:
             outdated.add(job)
     return finished, outdated

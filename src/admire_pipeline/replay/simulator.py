@@ -66,7 +66,8 @@ class SimulatorProblem(Problem):
         with torch.no_grad():
             metrics = self.draw(torch.from_numpy(mixture[None]), fidelity)[0].numpy()
         metrics = metrics + self.draw.noise(fidelity) * rng.standard_normal(len(metrics))
-        return Evaluation(float(self._weights.numpy() @ metrics), metrics)
+        unknown = np.full(len(metrics), np.nan)
+        return Evaluation(float(self._weights.numpy() @ metrics), metrics, unknown)
 
     def truth(self, mixture: np.ndarray) -> float:
         """Return the score without noise."""

@@ -140,6 +140,11 @@ class RunTable:
         columns = [f"metric.{metric}" for metric in self.metrics]
         return self.frame[columns].to_numpy(dtype=np.float64)[self.rows(fidelity)]
 
+    def errors(self, fidelity: int | str) -> np.ndarray:
+        """Standard errors of the metrics (``n_m x P``) of the runs at a fidelity, NaN: unknown."""
+        columns = [f"metric_se.{metric}" for metric in self.metrics]
+        return self.frame.reindex(columns=columns).to_numpy(np.float64)[self.rows(fidelity)]
+
     def pool(self, fidelity: int | str) -> np.ndarray:
         """Which of the runs at a fidelity a policy may try: ``n_m`` booleans, true where it may.
 
