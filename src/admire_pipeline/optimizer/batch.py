@@ -1,4 +1,4 @@
-"""What several trials of one size are worth together, and with which mixture to begin.
+"""What a trial of a size is worth together with others of that size.
 
 One trial of a small size hardly ever changes which mixture is best, and many do: their value grows
 faster than their number before it saturates, and a comparison of single trials would never begin
@@ -21,21 +21,22 @@ _SHORTLIST = 64  # mixtures whose covariances with one another are worth their p
 
 
 @one_thread()
-def best_batch(gain: KnowledgeGradient, mixtures: np.ndarray, most: int) -> tuple[float, int]:
-    """Choose mixtures greedily, and the number of them whose gain per trial is largest.
+def best_batch(gain: KnowledgeGradient, mixtures: np.ndarray, most: int) -> float:
+    """Return the largest gain per trial of one mixture, and of others chosen greedily beside it.
 
     Args:
         gain: Of single trials, at the size in question.
-        mixtures: ``n x K`` to choose from, ``n >= 1``.
+        mixtures: ``n x K``, ``n >= 1``: the one to begin with, and those to choose from.
         most: Largest number of trials, ``MOST`` at most.
 
     Returns:
-        That gain per trial, in units of the score, and the row of the mixture to begin with.
+        That gain, in units of the score.
     """
     with torch.no_grad():
         candidates = torch.from_numpy(mixtures)
-        rows = _telling(gain, candidates, min(most, len(mixtures)))
-        return gain.per_trial(candidates[rows]), int(rows[0])
+        if min(most, len(mixtures)) == 1:
+            return gain.per_trial(candidates[:1])
+        return gain.per_trial(candidates[_telling(gain, candidates, most)])
 
 
 class _View:
@@ -87,7 +88,7 @@ class _View:
 
 
 def _telling(gain: KnowledgeGradient, mixtures: Tensor, number: int) -> Tensor:
-    """Choose rows one by one, each the one that tells most of the options that may be the best.
+    """Choose rows one by one after the first, each the one that tells most of what may be the best.
 
     That is the variance that what it shows removes from the options, weighted by the probability
     that an option is better than the best one so far; chosen rows count as known.
@@ -97,18 +98,20 @@ def _telling(gain: KnowledgeGradient, mixtures: Tensor, number: int) -> Tensor:
     behind = gain.options.values - gain.options.values.amax()
     hope = torch.special.ndtr(behind / deviation.clamp_min(1e-300)) * gain.options.open
 
+    def told() -> Tensor:
+        return torch.stack([view.told(hope) for view in views]).sum(dim=0)
+
     for view in views:
         view.look(mixtures)
-    told = torch.stack([view.told(hope) for view in views]).sum(dim=0)
-    shortlist = told.topk(min(len(mixtures), _SHORTLIST)).indices
+    best = 1 + told()[1:].topk(min(len(mixtures), _SHORTLIST) - 1).indices
+    shortlist = torch.cat([best.new_zeros(1), best])
     for view in views:
         view.look_closer(mixtures[shortlist])
-    chosen: list[int] = []
+    chosen = [0]
     while len(chosen) < min(number, len(shortlist)):
-        told = torch.stack([view.told(hope) for view in views]).sum(dim=0)
-        told[chosen] = -1
-        row = int(told.argmax())
-        chosen.append(row)
         for view in views:
-            view.know(row)
+            view.know(chosen[-1])
+        tells = told()
+        tells[chosen] = -1
+        chosen.append(int(tells.argmax()))
     return shortlist[chosen]
