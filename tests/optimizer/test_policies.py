@@ -14,13 +14,17 @@ from admire_pipeline.optimizer import (
     POLICIES,
     PolicySettings,
     Space,
+    Trials,
     bayesian,
     make_policy,
     propose,
     recommend,
 )
-from admire_pipeline.optimizer.acquisition import TargetMean
+from admire_pipeline.optimizer.acquisition import KnowledgeGradient, Options, TargetMean
+from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
 from admire_pipeline.optimizer.policy import NothingToPropose
+from admire_pipeline.optimizer.pool import untried
+from admire_pipeline.optimizer.search import rank
 from admire_pipeline.optimizer.surrogate import Surrogate
 from admire_pipeline.optimizer.trials import SAME_MIXTURE
 from tests.optimizer.tables import (
@@ -164,6 +168,20 @@ def test_a_tried_mixture_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None
     )
     proposal = propose(space, frame, bayesian.Admire(SEARCH, batches=False), 0)
     assert 0.9 < proposal.mixture[0] < 0.9995
+
+
+def test_a_small_size_tries_what_the_knowledge_gradient_prefers() -> None:
+    """And not what tells most of all options."""
+    space = replace(make_pools(make_space(3, (0.1, 1.0)), (12, 6), seed=3), served=("size0",))
+    rows = np.vstack([space.pools[1][:3], space.pools[0][:4]])
+    frame = make_frame(space, rows, [1] * 3 + [0] * 4, hill(rows).tolist())
+    proposal = propose(space, frame, make_policy("admire"), 0)
+    seen = Trials.from_frame(space, frame)
+    surrogate = fit(space, seen, SurrogateSettings())
+    scores = np.r_[hill(space.pools[1][:3]), [np.nan] * 3]
+    gain = KnowledgeGradient(surrogate, 0, Options.of_pool(surrogate, space.pools[1], scores))
+    best = rank(gain, untried(space, seen, 0)).best
+    assert proposal.mixture.tobytes() == best.tobytes()
 
 
 @pytest.mark.parametrize("name", ["admire", "admire-target", "random"])
