@@ -46,7 +46,7 @@ chaos: $(STAMP) ## faults by force, in full (about an hour); prints the table of
 throughput: $(STAMP) ## training speed against a bare PyTorch loop
 	$(BIN)/python benchmarks/throughput.py
 
-gpu-check: $(STAMP) ## on a GPU: a campaign of 6 trials, tokens/s and MFU beside a bare PyTorch loop
+gpu-check: $(STAMP) ## on a GPU: a campaign of 6 trials, tokens/s and MFU beside a bare loop, FSDP and ZeRO-3
 	$(BIN)/python benchmarks/gpu_check.py
 
 speed: $(STAMP) ## seconds a proposal, on the simplex as a campaign grows

@@ -10,8 +10,8 @@ was stopped. Some take hours: `pack` adds those of a benchmark to the file of it
 `make benchmark` looks for them, next to what has been run here. What other code has run than that
 of today is run again there (`benchmark.redo`).
 
-`renew` is for a change of a policy's code that is to change no result. Of the campaigns that older
-code has run it runs a share again, at least three of each policy and code. Where every step is the
+`renew` is for a change of the code that is to change no result. Of the campaigns that older code
+has run it runs a share again, at least three of each policy and code. Where every step is the
 same, to the last bit, all of them count as run by the code of today; else none, and it says which
 differ. Those with a `max_trials` are left as they are.
 """
@@ -136,7 +136,7 @@ def _write(frames: dict[str, pd.DataFrame], kept: Path) -> None:
 
 
 def _code(frame: pd.DataFrame) -> str:
-    """Return the fingerprint of today's code of a campaign's policy."""
+    """Return the fingerprint of today's code that decides a campaign."""
     plan, job = _plan(frame, Path())
     policy = plan.make_policy(job.policy, PoolProblem(plan.table_of(job), job.objective))
     return code_of(policy, plan.problem)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from admire_pipeline.optimizer.acquisition import MOST, KnowledgeGradient, Options
 from admire_pipeline.optimizer.batch import best_batch
@@ -225,7 +226,10 @@ class Admire(Policy):
         """Choose among new mixtures of one size (``n >= 1``)."""
         fidelity, cost = gain.fidelity, space.fidelities[gain.fidelity].cost
         most = min(int(space.target.cost / cost), MOST)
-        if space.pools or most > 1:
+        if self.batches and most > 1:
+            value, row = best_batch(gain, mixtures, most)
+            return _Choice(value / cost, mixtures[row], fidelity)
+        if space.pools:
             ranking, first = rank(gain, mixtures), 0
         else:
             ranking = maximise(gain, space.mixtures, mixtures, restarts=_CLIMBS)
@@ -233,7 +237,8 @@ class Admire(Policy):
             first = int((~trials.holds(ranking.mixtures, fidelity)).argmax())
         mixture, value = ranking.mixtures[first], float(ranking.values[first])
         if self.batches:
-            value = best_batch(gain, ranking.mixtures[first:], most)
+            # By the same measure as the batches of other sizes.
+            value = gain.per_trial(torch.from_numpy(mixture[None]))
         return _Choice(value / cost, mixture, fidelity)
 
 

@@ -156,10 +156,9 @@ class History:
         frame.insert(2, "status", "observed")
         frame.insert(3, "score", self.scores)
         errors = np.vstack(self.errors)
-        if np.isfinite(errors).any():
-            frame[[METRIC_ERROR_PREFIX + metric for metric in space.objective]] = errors
-            parts = (errors * list(space.objective.values())) ** 2
-            frame["score_se"] = np.sqrt(parts.sum(axis=1))
+        frame[[METRIC_ERROR_PREFIX + metric for metric in space.objective]] = errors
+        parts = (errors * list(space.objective.values())) ** 2
+        frame["score_se"] = np.sqrt(parts.sum(axis=1))
         return Trials.from_frame(space, frame)
 
 

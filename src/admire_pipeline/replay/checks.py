@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,17 +67,13 @@ def read_frame(path: Path) -> pd.DataFrame:
             raise UserError(f"{path}: column {twice.iloc[0]!r} occurs twice; allowed: once")
         if names.shape[1] == 1 and (other := {";", "\t"} & set(str(names.iloc[0, 0]))):
             raise UserError(f"{path}: columns are separated by {other.pop()!r}; allowed: commas")
+        read = partial(pd.read_csv, path, encoding="utf-8-sig", index_col=False)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(
-                path, float_precision="round_trip", encoding="utf-8-sig", index_col=False
-            )
+            frame = read(float_precision="round_trip")
         # A size may be called NA, or 1.
         text = [name for name in ("fidelity", "split") if name in frame]
-        frame[text] = pd.read_csv(
-            path, usecols=text, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-        return frame
+        return frame.assign(**read(usecols=text, dtype=str, keep_default_na=False))
     except pd.errors.ParserWarning:
         reason = "rows have more fields than the header"
     except (OSError, ArrowException, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -104,7 +101,7 @@ def checked_runs(name: str, frame: pd.DataFrame, splits: Sequence[str]) -> Runs:
             known = [str(other) for other in frame.columns]
             raise UserError(
                 f"{name}: column {column!r} is missing; {suggest_nearest(column, known)}"
-                f"the table has {', '.join(known)}"
+                f"the table has {printable(', '.join(known))}"
             )
     if frame.empty:
         raise UserError(f"{name}: has no rows; allowed: at least one run")

@@ -43,8 +43,6 @@ CODE = "code"
 CUT = "cut"
 """Column of a job's file: whether `max_trials` may have ended the campaign before its budget."""
 
-_MODULES = {"pool": "problem", "simulator": "simulator"}
-
 JOBS = "jobs"
 """Folder of the jobs' files in a benchmark's."""
 
@@ -178,9 +176,10 @@ def _set(settings: PolicySettings) -> dict[str, object]:
 
 def code_of(policy: Policy, problem: str) -> str:
     """Return the fingerprint of the code that decides a policy's curves on a kind of problem."""
-    return fingerprint(
-        type(policy).__module__, replay.__module__, f"{__package__}.{_MODULES[problem]}"
-    )
+    modules = [type(policy).__module__, replay.__module__]
+    if problem == "simulator":
+        modules.append(f"{__package__}.simulator")
+    return fingerprint(*modules)
 
 
 def run_job(plan: Plan, job: Job) -> float:

@@ -77,8 +77,8 @@ class PoolProblem(Problem):
     noise and all, and a random pick is one from this pool. At the smaller fidelities every run of
     the table may be tried. A mixture that has several runs at one fidelity is one mixture with the
     mean of their metrics, as a replay has no second answer for it. Known standard errors are told
-    to the policy. Runs that lack a metric of the
-    objective have no score and are left out, and so is a smaller fidelity without any other.
+    to the policy. Runs that lack a metric of the objective have no score and are left out, and so
+    is a smaller fidelity without any other.
 
     Args:
         table: The runs.

@@ -56,7 +56,7 @@ def run_plan(plan: Plan, processes: int, *, redo: bool = False) -> Outcome:
     Args:
         plan: What to run.
         processes: Number of processes, each of one thread; 1 runs the jobs in this process.
-        redo: Whether finished jobs are run again where the policy's code has changed since.
+        redo: Whether finished jobs are run again where the code that decides them has changed.
 
     Returns:
         The curves. A job that fails is one line on the way and in ``failures``, and the others go

@@ -58,7 +58,7 @@ def print_aims(folders: Sequence[Path], seeds: Sequence[int], console: Console) 
     curves = read_curves(folders, seeds)
     title = f"aims (seeds {_ranges(seeds)})"
     if old := outdated(curves):
-        title += f"\n{old} campaigns are kept although the policy's code has changed since"
+        title += f"\n{old} campaigns are kept although their code has changed since"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     for column in ("problem", "measure", "aim", "admire", "beside it"):

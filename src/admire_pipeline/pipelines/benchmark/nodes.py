@@ -65,7 +65,7 @@ def replay_policies(plan: Plan, benchmark: BenchmarkSettings) -> Outcome:
     outcome = run_plan(plan, processes_of(benchmark), redo=benchmark.redo)
     if outcome.outdated:
         logger.warning(
-            "%d of %d finished campaigns are kept although the policy's code has changed since; "
+            "%d of %d finished campaigns are kept although their code has changed since; "
             "benchmark.redo=true runs them again",
             outcome.outdated,
             outcome.reused,

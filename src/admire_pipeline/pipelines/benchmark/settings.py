@@ -98,4 +98,4 @@ class BenchmarkSettings(BaseModel):
     processes: int | None = Field(default=None, gt=0, strict=True)
     """Of one thread each; null: as many as there are cores to run on."""
     redo: bool = False
-    """Whether finished campaigns are run again where the policy's code has changed since."""
+    """Whether finished campaigns are run again where their code has changed since."""
