@@ -199,6 +199,7 @@ def test_campaigns_of_code_that_has_changed_since_are_counted(tmp_path: Path) ->
     code = code_of(make_policy("random"), "pool")
     keep(tmp_path, curves("random", [(1.0, 0.3)], seeds=range(3)), "0", **{CODE: code})
     assert outdated(read_curves([tmp_path], range(3))) == 0
+    assert code != code_of(make_policy("random"), "simulator"), "that is made of a fit, too"
     keep(tmp_path, curves("random", [(1.0, 0.3)], seeds=[1]), "0", **{CODE: "other"})
     keep(tmp_path, curves("admire", [(1.0, 0.3)], seeds=[1]), "0", **{CODE: code})
     keep(tmp_path, curves("random", GOOD, table="my-runs", seeds=[0]), "1", **{CODE: "other"})

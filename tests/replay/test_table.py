@@ -165,6 +165,19 @@ def test_a_size_may_have_any_name(name: str, tmp_path: Path) -> None:
     assert read_table(tmp_path / "mine.csv", "maximize").fidelities[0].name == name
 
 
+def test_a_file_may_have_its_columns_in_any_order_and_commas_to_spare(tmp_path: Path) -> None:
+    lines = [
+        "split,fidelity,cost,mixture.a,mixture.b,metric.x",
+        "pool,large,2,0.5,0.5,3,",
+        "held_out,large,2,1,0,2,",
+        "pool,small,1,1,0,1,",
+    ]
+    (tmp_path / "mine.csv").write_text("\n".join(lines))
+    table = read_table(tmp_path / "mine.csv", "maximize")
+    assert [fidelity.name for fidelity in table.fidelities] == ["small", "large"]
+    assert table.pool("large").tolist() == [True, False]
+
+
 def test_files_that_are_no_tables(tmp_path: Path) -> None:
     contents = {"empty.csv": b"", "latin.csv": b"fidelity,cost\n\xe9,1\n", "broken.parquet": b"PAR"}
     for name, content in contents.items():

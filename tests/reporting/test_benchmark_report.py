@@ -132,7 +132,7 @@ def test_the_console_shows_measures_and_the_aims_it_knows_of(
     (line,) = [line for line in text.splitlines() if "reversed" in line and "target only" in line]
     assert line.split()[0] == "met" and "1.000 x" in line
     assert "not measured" in text
-    assert "48 campaigns are kept although the policy's code has changed since" in text
+    assert "48 campaigns are kept although their code has changed since" in text
     write_report(tmp_path / "own", curves.assign(table="my-runs"), TABLE)
     assert "aims" not in shown(tmp_path / "own", range(6)), "they are of other tables"
 

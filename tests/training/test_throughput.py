@@ -79,10 +79,13 @@ def test_a_launched_trial_is_one_of_the_gpu_environments_models(gpu_check: Modul
     bootstrap_project(gpu_check.PROJECT)
     configs = gpu_check.launch_configs()
     assert "conf/accelerate/fsdp.yaml" in configs
-    for config in configs:
+    for config in (None, *configs):
         params = gpu_check.launched(config)
         with KedroSession.create(gpu_check.PROJECT, env="gpu", runtime_params=params) as session:
             catalog = session.load_context().catalog  # type: ignore[attr-defined]
         fidelity = catalog.load("params:fidelities").root[gpu_check.LAUNCHED]
-        assert fidelity.launch.config == config and not fidelity.launch.in_process
+        assert fidelity.launch.config == config
+        assert fidelity.launch.in_process == (config is None)
+        assert fidelity.training.tokens == 2**21, "minutes at most"
+        assert catalog.load("params:campaign").name != "gpu-check", "not in that campaign's history"
         assert catalog.load("params:worker").fidelities == (gpu_check.LAUNCHED,)
