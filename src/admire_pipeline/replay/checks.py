@@ -5,9 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,17 +56,19 @@ def read_frame(path: Path) -> pd.DataFrame:
     import pandas as pd
     from pyarrow import ArrowException
 
+    def read(**options: Any) -> pd.DataFrame:
+        return pd.read_csv(path, encoding="utf-8-sig", index_col=False, **options)
+
     if path.suffix not in (".csv", ".parquet"):
         raise UserError(f"{path}: not a run table by its name; allowed: .csv or .parquet")
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        names = pd.read_csv(path, header=None, nrows=1, dtype=str, encoding="utf-8-sig")
+        names = read(header=None, nrows=1, dtype=str)
         if (twice := names.iloc[0][names.iloc[0].duplicated()]).size:
             raise UserError(f"{path}: column {twice.iloc[0]!r} occurs twice; allowed: once")
         if names.shape[1] == 1 and (other := {";", "\t"} & set(str(names.iloc[0, 0]))):
             raise UserError(f"{path}: columns are separated by {other.pop()!r}; allowed: commas")
-        read = partial(pd.read_csv, path, encoding="utf-8-sig", index_col=False)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = read(float_precision="round_trip")
