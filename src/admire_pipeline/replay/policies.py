@@ -21,6 +21,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "admire-no-linear": {"surrogate": {"linear": False}},
     "admire-no-guard": {"surrogate": {"guard": False}},
     "admire-not-crossed": {"surrogate": {"crossed": False}},
+    "admire-unguarded": {"surrogate": {"guard": False, "crossed": False}},
     "admire-plain-spread": {"surrogate": {"by_distance": False}},
     "admire-single-trials": {"batches": False},
     "admire-short-design": {"settings": {"design_trials": 6}},
