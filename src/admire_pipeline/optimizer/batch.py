@@ -17,7 +17,7 @@ from admire_pipeline.optimizer.numerics import one_thread
 from admire_pipeline.optimizer.surrogate import CHUNK, Surrogate
 
 _LIKELIEST = 4  # of the surrogate's own draws: enough to choose by, not to tell what it is worth
-_SHORTLIST = 192  # mixtures that are looked at more closely: a tenth of a second for each size
+_SHORTLIST = 192  # mixtures that get a closer look; a pool may have thousands
 
 
 @one_thread()
