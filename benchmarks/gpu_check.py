@@ -21,14 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from throughput import PROJECT, compare
 
+from admire_pipeline.errors import UserError
 from admire_pipeline.session import InterruptibleSession
 from admire_pipeline.tracking import Trial, TrialStatus
-from admire_pipeline.training.settings import FidelitySettings, Ladder, ModelSettings
+from admire_pipeline.training.command import check_config_file
+from admire_pipeline.training.settings import (
+    FidelitySettings,
+    Ladder,
+    LaunchSettings,
+    ModelSettings,
+)
 
 Params = dict[str, Any]
 """What a run changes of the environment's parameters."""
@@ -90,7 +96,7 @@ def main() -> None:
     compare(measured, corpus, arguments.steps, arguments.rounds)
     torch.cuda.empty_cache()  # a launched trial is another process on the same GPU
     print(f"\n{'launched by':<18}{'seconds':>8}{'score':>9}")  # noqa: T201
-    for config in (None, *launch_configs()):
+    for config in (None, *launch_configs(ladder.root[LAUNCHED])):
         params = launched(config)
         begin = time.monotonic()
         step(params)
@@ -99,15 +105,18 @@ def main() -> None:
         print(f"{by:<18}{seconds:>8.0f}{observed(params)[-1].score:>9.4f}", flush=True)  # noqa: T201
 
 
-def launch_configs() -> list[str]:
-    """The files of `conf/accelerate`; of those that need DeepSpeed without it, a line."""
+def launch_configs(fidelity: FidelitySettings) -> list[str]:
+    """The files of `conf/accelerate` that launch it here; of the others a line why not."""
     configs = []
     for file in sorted((PROJECT / "conf/accelerate").glob("*.yaml")):
-        kind = yaml.safe_load(file.read_text())["distributed_type"]
-        if kind == "DEEPSPEED" and find_spec("deepspeed") is None:
-            print(f"{file.name:<18}left out: the package deepspeed is not installed")  # noqa: T201
+        launch = LaunchSettings(config=str(file.relative_to(PROJECT)))
+        spread = fidelity.model_copy(update={"launch": launch})
+        try:
+            check_config_file(spread, PROJECT, f"fidelities.{LAUNCHED}")
+        except UserError as error:
+            print(f"{file.name:<18}left out: {error}")  # noqa: T201
         else:
-            configs.append(str(file.relative_to(PROJECT)))
+            configs.append(str(launch.config))
     return configs
 
 

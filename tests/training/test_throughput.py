@@ -77,7 +77,9 @@ def test_the_shape_of_qwen_is_qwens(gpu_check: ModuleType) -> None:
 def test_a_launched_trial_is_one_of_the_gpu_environments_models(gpu_check: ModuleType) -> None:
     """What the check changes of `conf/gpu` is valid there, for every file it is made for."""
     bootstrap_project(gpu_check.PROJECT)
-    configs = gpu_check.launch_configs()
+    with KedroSession.create(gpu_check.PROJECT, env="gpu") as session:
+        catalog = session.load_context().catalog  # type: ignore[attr-defined]
+    configs = gpu_check.launch_configs(catalog.load("params:fidelities").root[gpu_check.LAUNCHED])
     assert "conf/accelerate/fsdp.yaml" in configs
     for config in (None, *configs):
         params = gpu_check.launched(config)
