@@ -7,8 +7,9 @@
 A benchmark keeps each finished campaign in a file of its own, in `jobs/`, and so goes on where it
 was stopped. Some take hours: `pack` adds those of a benchmark to the file of its name in a folder
 (`benchmarks/results` if none is given), and `unpack` puts those of all files there where
-`make benchmark` looks for them, next to what has been run here. What other code has run than that
-of today is run again there (`benchmark.redo`).
+`make benchmark` looks for them, next to what has been run here; what older code has run here gives
+way to what today's has. What other code has run than that of today is run again there
+(`benchmark.redo`).
 
 `renew` is for a change of the code that is to change no result. Of the campaigns that older code
 has run it runs a share again, at least three of each policy and code. Where every step is the
@@ -72,6 +73,8 @@ def pack(benchmark: Path, folder: Path) -> None:
 def unpack(folder: Path, reports: Path) -> None:
     """Put the campaigns of each file into the benchmark of its name, but for those that are there.
 
+    Of those that are, today's code replaces what other code has run.
+
     Args:
         folder: Of the files.
         reports: Of the benchmarks.
@@ -82,7 +85,7 @@ def unpack(folder: Path, reports: Path) -> None:
         campaigns = pd.read_parquet(kept).groupby(FILE, sort=False)
         for name, frame in campaigns:
             path = jobs / Path(str(name)).name
-            if not path.exists():
+            if not path.exists() or _replaces(frame, path):
                 own = frame.drop(columns=FILE)
                 save_atomically(path, partial(own.to_parquet, index=False))
         print(f"{len(campaigns)} campaigns of {kept} in {jobs}")  # noqa: T201
@@ -127,6 +130,12 @@ def renew(folder: Path, share: float, processes: int) -> bool:
             _write(frames, kept)
             print(f"{about}, the same; all renewed")  # noqa: T201
     return whole
+
+
+def _replaces(frame: pd.DataFrame, path: Path) -> bool:
+    """Tell whether today's code has run a kept campaign, and other code the one of a file."""
+    code = frame[CODE].iloc[0]
+    return code != pd.read_parquet(path, columns=[CODE])[CODE].iloc[0] and code == _code(frame)
 
 
 def _write(frames: dict[str, pd.DataFrame], kept: Path) -> None:

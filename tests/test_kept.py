@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from admire_pipeline.replay.jobs import COLUMNS, Plan
+from admire_pipeline.replay.jobs import COLUMNS, Job, Plan
 from admire_pipeline.replay.runner import run_plan
 from admire_pipeline.replay.synthetic import made_up_table
 from tests.conftest import ROOT
@@ -51,6 +51,34 @@ def test_another_machine_goes_on_with_what_was_run_here(tmp_path: Path) -> None:
     assert kept("pack", there / "made-up", results).startswith("6 campaigns in "), "four as before"
     assert kept("unpack", results, "--reports", there).startswith("6 campaigns of ")
     assert list(outcome.curves.columns) == list(COLUMNS)
+
+
+def test_what_older_code_has_run_gives_way_to_what_todays_has(tmp_path: Path) -> None:
+    plan = Plan(
+        table=made_up_table("transfer"),
+        problem="pool",
+        policies=("random",),
+        objectives=("average",),
+        seeds=(0, 1),
+        budget=2.0,
+        folder=tmp_path / "made-up",
+        cache=tmp_path / "cache",
+        made_up="transfer",
+    )
+    results = tmp_path / "results"
+    run_plan(plan, 1)
+    kept("pack", plan.folder, results)
+    one, other = (plan.path(Job("random", "average", seed)) for seed in plan.seeds)
+    today = pd.read_parquet(one)
+    today.assign(code="older").to_parquet(one, index=False)
+    kept("unpack", results, "--reports", tmp_path)
+    assert pd.read_parquet(one)["code"].equals(today["code"])
+
+    file = results / "made-up.parquet"
+    pd.read_parquet(file).assign(code="older").to_parquet(file, index=False)
+    local = other.read_bytes()
+    kept("unpack", results, "--reports", tmp_path)
+    assert other.read_bytes() == local, "what is kept is the older one"
 
 
 def test_results_of_older_code_are_renewed_where_a_sample_is_the_same(tmp_path: Path) -> None:
