@@ -10,7 +10,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from admire_pipeline.optimizer import Space, Trials
-from admire_pipeline.optimizer.acquisition import KnowledgeGradient, Options, TargetMean
+from admire_pipeline.optimizer.acquisition import CautiousMean, KnowledgeGradient, Options
 from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
 from admire_pipeline.optimizer.surrogate import Surrogate
 from tests.optimizer.tables import hill_frame, make_pools, make_space, with_metrics
@@ -31,10 +31,14 @@ def gain(surrogate: Surrogate, fidelity: int, options: Options, mixtures: Tensor
     return KnowledgeGradient(surrogate, fidelity, options)(mixtures.unsqueeze(-2)).detach().numpy()
 
 
-def test_the_target_mean_is_that_of_predictions() -> None:
+@pytest.mark.parametrize("caution", [0.0, 0.5])
+def test_the_cautious_mean_is_that_of_predictions(caution: float) -> None:
     many = torch.from_numpy(SPACE.mixtures.sample(300, np.random.default_rng(2)))
+    means, deviations = SURROGATE.predict(many.numpy())
     np.testing.assert_allclose(
-        TargetMean(SURROGATE)(many.unsqueeze(-2)), SURROGATE.predict(many.numpy())[0], rtol=1e-9
+        CautiousMean(SURROGATE, caution)(many.unsqueeze(-2)).detach(),
+        means - caution * deviations,
+        rtol=1e-9,
     )
 
 
@@ -87,12 +91,19 @@ def slope_by_differences(f: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     return torch.stack([(f(at + m) - f(at - m)).detach().squeeze() / (2 * step) for m in moves])
 
 
-@pytest.mark.parametrize("fidelity", [None, 0, 2])
-def test_slopes_equal_finite_differences(fidelity: int | None) -> None:
-    options = Options.everywhere(SURROGATE, POINTS)
-    function: Callable[[Tensor], Tensor] = TargetMean(SURROGATE)
-    if fidelity is not None:
-        function = KnowledgeGradient(SURROGATE, fidelity, options)
+@pytest.mark.parametrize(
+    "function",
+    [
+        CautiousMean(SURROGATE),
+        CautiousMean(SURROGATE, 0.5),
+        *(
+            KnowledgeGradient(SURROGATE, fidelity, Options.everywhere(SURROGATE, POINTS))
+            for fidelity in (0, 2)
+        ),
+    ],
+    ids=["mean", "cautious mean", "gain at 0", "gain at 2"],
+)
+def test_slopes_equal_finite_differences(function: Callable[[Tensor], Tensor]) -> None:
     for mixture in TESTS:
         at = mixture[None, None].clone().requires_grad_()
         function(at).sum().backward()

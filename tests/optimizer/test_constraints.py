@@ -23,9 +23,11 @@ from admire_pipeline.optimizer import (
     recommend,
 )
 from admire_pipeline.optimizer.batch import best_batch
+from admire_pipeline.optimizer.bayesian import Admire, AdmireTarget
 from admire_pipeline.optimizer.belief import Belief
 from admire_pipeline.optimizer.constrained import ConstrainedBelief, _Priced
 from admire_pipeline.optimizer.constraints import Constraint
+from admire_pipeline.optimizer.design import Rules
 from admire_pipeline.optimizer.feasibility import FittedConstraint, fit_constraints
 from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
 from admire_pipeline.optimizer.search import candidates
@@ -131,7 +133,11 @@ def test_without_a_deviation_it_is_kept_or_not() -> None:
 def test_the_best_mixture_within_the_bounds_is_recommended(
     name: str, constraint: Constraint
 ) -> None:
-    found = recommend(SPACE, FRAME, make_policy(name, SEARCH, [constraint]), 0)
+    # With caution it would lie nearer to what was tried.
+    policy = {"admire": Admire, "admire-target": AdmireTarget}[name](
+        SEARCH, rules=Rules(caution=0.0), constraints=[constraint]
+    )
+    found = recommend(SPACE, FRAME, policy, 0)
     assert found is not None
     last = found.mixture[2]
     assert constraint.sign * (last - constraint.bound) >= 0
@@ -284,7 +290,7 @@ def test_a_trial_that_tells_of_the_bound_alone_has_a_gain() -> None:
 @pytest.mark.parametrize("fidelity", [None, 0, 1])
 def test_slopes_equal_finite_differences(fidelity: int | None) -> None:
     now = belief(BOUND, settings=SurrogateSettings())
-    function: AcquisitionFunction = _Priced(now.surrogate, now.constraints, 3.0)
+    function: AcquisitionFunction = _Priced(now.surrogate, now.constraints, 0.5, 3.0)
     if fidelity is not None:
         function = now.gains(POINTS)(fidelity)
     step = 1e-6

@@ -273,3 +273,15 @@ def test_a_policy_that_trusts_recommends_what_was_never_tried() -> None:
     )
     assert careful is not None and careful.trial is not None
     assert trusting is not None and trusting.trial is None
+
+
+def test_what_is_recommended_is_safer_than_the_best_predicted() -> None:
+    space = make_space(4, (0.2, 1.0))
+    frame = hill_frame(space, [0] * 8 + [1, 1])
+    safe, bold = (
+        recommend(space, frame, policies.make(name, PolicySettings(), space.fidelities), 0)
+        for name in ("admire", "admire-bold")
+    )
+    assert safe is not None and bold is not None
+    assert safe.score_mean < bold.score_mean and safe.score_sd < bold.score_sd
+    assert safe.score_mean - 0.5 * safe.score_sd > bold.score_mean - 0.5 * bold.score_sd

@@ -20,7 +20,7 @@ from admire_pipeline.optimizer import (
     propose,
     recommend,
 )
-from admire_pipeline.optimizer.acquisition import KnowledgeGradient, Options, TargetMean
+from admire_pipeline.optimizer.acquisition import CautiousMean, KnowledgeGradient, Options
 from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
 from admire_pipeline.optimizer.policy import NothingToPropose
 from admire_pipeline.optimizer.pool import untried
@@ -150,7 +150,7 @@ def test_pending_trials_are_not_proposed_again(name: str) -> None:
         frame = pd.concat([frame, pd.DataFrame([row])], ignore_index=True)
 
 
-class Greedy(TargetMean):
+class Greedy(CautiousMean):
     def __init__(self, surrogate: Surrogate, fidelity: int) -> None:
         super().__init__(surrogate)
         self.fidelity = fidelity

@@ -23,21 +23,30 @@ MOST = 32
 """Trials of one size that are considered together."""
 
 
-class TargetMean(AcquisitionFunction):
-    """Posterior mean of the score at the target: what a recommendation maximises.
+class CautiousMean(AcquisitionFunction):
+    """Posterior mean of the score at the target, less so many of its standard deviations.
 
     Args:
         surrogate: The fitted model.
+        caution: Number of standard deviations.
     """
 
-    def __init__(self, surrogate: Surrogate) -> None:
+    def __init__(self, surrogate: Surrogate, caution: float = 0.0) -> None:
         super().__init__(None)  # type: ignore[arg-type]
         self.surrogate = surrogate
+        self.caution = caution
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: N803
         """Evaluate mixtures ``b x 1 x K``."""
-        parts = X.squeeze(-2).split(CHUNK)
-        return torch.cat([self.surrogate.mean(part, self.surrogate.target) for part in parts])
+        return torch.cat([self._value(part) for part in X.squeeze(-2).split(CHUNK)])
+
+    def _value(self, mixtures: Tensor) -> Tensor:
+        surrogate = self.surrogate
+        if not self.caution:
+            return surrogate.mean(mixtures, surrogate.target)
+        moments = surrogate.moments(mixtures, surrogate.target)
+        # A root of 0 has no slope.
+        return moments.mean - self.caution * surrogate.variance(moments).clamp_min(1e-300).sqrt()
 
 
 @dataclass(frozen=True)

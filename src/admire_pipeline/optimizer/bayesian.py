@@ -58,7 +58,7 @@ class Admire(Policy):
     Args:
         settings: What the user set.
         surrogate: Choices in the surrogate.
-        rules: For the beginning of a campaign.
+        rules: For the beginning of a campaign and for what is recommended.
         batches: Compare sizes by the number of trials that pays best, not by single trials.
         constraints: What the recommended mixture is to keep; not in pools.
     """
@@ -131,12 +131,14 @@ class Admire(Policy):
         )
 
     def recommend(self, space: Space, trials: Trials, seed: int) -> Recommendation | None:
-        """Return the mixture of the best expected score, tried or not.
+        """Return the mixture of the best expected score, tried or not; on the simplex a safe one.
 
         After a handful of trials the surrogate knows too little to be trusted with a mixture that
-        was never tried: its best one is worse than a random mixture as often as not. Until then the
-        best of those tried at the target is returned, or of all while none is. The mixtures of a
-        pool are all such as somebody chose to run, so there the rule does not hold.
+        was never tried. Until then the best of those tried at the target is returned, or of all
+        while none is. From there on a mixture has to be better by half a standard deviation of its
+        own than one that is known for certain: few trials of the target leave it open whether the
+        smaller sizes mislead, and at a corner of the simplex one may lose many times what one
+        gains. The mixtures of a pool are all such as somebody chose to run, so there neither holds.
         """
         self._check(space)
         trials = self._relevant(space, trials)
@@ -144,7 +146,7 @@ class Admire(Policy):
         if not len(observed):
             return None
         seen = representative(observed)
-        belief = self._fit(space, seen)
+        belief = self._fit(space, seen, self.rules.caution)
         if space.pools:
             pool, scores = space.pools[-1], _pool_scores(space, observed)
             means, deviations = belief.surrogate.predict(pool)
@@ -170,11 +172,13 @@ class Admire(Policy):
         last = max(ties, key=lambda i: (tried.fidelities[i], i))
         return belief.recommendation(mixtures[last], tried.names[last])
 
-    def _fit(self, space: Space, seen: Trials) -> Belief:
+    def _fit(self, space: Space, seen: Trials, caution: float = 0.0) -> Belief:
         """Return what observed trials tell."""
         surrogate = fit(space, seen, self.surrogate)
         fitted = fit_constraints(space, seen, self.constraints, self.surrogate)
-        return ConstrainedBelief(surrogate, fitted) if fitted else Belief(surrogate)
+        if fitted:
+            return ConstrainedBelief(surrogate, fitted, caution)
+        return Belief(surrogate, caution)
 
     def _check(self, space: Space) -> None:
         """Check that the constraints are such as this space can have.

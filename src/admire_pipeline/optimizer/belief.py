@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from admire_pipeline.mixture import MixtureSpace
-from admire_pipeline.optimizer.acquisition import KnowledgeGradient, Options, TargetMean
+from admire_pipeline.optimizer.acquisition import CautiousMean, KnowledgeGradient, Options
 from admire_pipeline.optimizer.policy import Recommendation
 from admire_pipeline.optimizer.search import Ranking, maximise
 from admire_pipeline.optimizer.subset import representative
@@ -22,29 +22,32 @@ _OPTIONS = 150
 
 
 class Belief:
-    """A mixture is worth the score that is predicted of it at the target.
+    """A mixture is worth the score that is predicted of it at the target, with some caution.
 
     Args:
         surrogate: The fitted model of the score.
+        caution: Standard deviations of the prediction that are taken off it.
     """
 
-    def __init__(self, surrogate: Surrogate) -> None:
+    def __init__(self, surrogate: Surrogate, caution: float = 0.0) -> None:
         self.surrogate = surrogate
+        self.caution = caution
 
     def believe(self, trials: Trials) -> Self:
         """Condition on trials without scores.
 
         Failed ones too: what they were to tell would be sought right beside them, again and again.
         """
-        return type(self)(believe(self.surrogate, trials))
+        return type(self)(believe(self.surrogate, trials), self.caution)
 
     def climb(self, space: MixtureSpace, cover: np.ndarray) -> Ranking:
         """Rank mixtures of a cover of the simplex (``n x K``) and the maxima above the best."""
-        return maximise(TargetMean(self.surrogate), space, cover)
+        return maximise(CautiousMean(self.surrogate, self.caution), space, cover)
 
     def values(self, mixtures: np.ndarray) -> np.ndarray:
         """Return what recommending each of some mixtures (``n x K``) is worth, ``n``."""
-        return self.surrogate.predict(mixtures)[0]
+        means, deviations = self.surrogate.predict(mixtures)
+        return means - self.caution * deviations
 
     def gains(self, mixtures: np.ndarray) -> Gains:
         """Compare those of some mixtures (``n x K``) that may well be the best.

@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from botorch.acquisition import AcquisitionFunction
 from linear_operator.utils.cholesky import psd_safe_cholesky
 from scipy.special import ndtr
 from torch import Tensor
@@ -16,6 +15,7 @@ from admire_pipeline.mixture import MixtureSpace
 from admire_pipeline.optimizer.acquisition import (
     NODES,
     WEIGHTS,
+    CautiousMean,
     KnowledgeGradient,
     Options,
     normal_draws,
@@ -45,21 +45,28 @@ class ConstrainedBelief(Belief):
     Args:
         surrogate: The fitted model of the score.
         constraints: At least one, each with the model of its metric.
+        caution: Standard deviations of the predicted score that are taken off it.
     """
 
-    def __init__(self, surrogate: Surrogate, constraints: tuple[FittedConstraint, ...]) -> None:
-        super().__init__(surrogate)
+    def __init__(
+        self,
+        surrogate: Surrogate,
+        constraints: tuple[FittedConstraint, ...],
+        caution: float = 0.0,
+    ) -> None:
+        super().__init__(surrogate, caution)
         self.constraints = constraints
 
     def believe(self, trials: Trials) -> ConstrainedBelief:
         """Condition on trials without scores."""
         constraints = tuple(constraint.believe(trials) for constraint in self.constraints)
-        return ConstrainedBelief(believe(self.surrogate, trials), constraints)
+        return ConstrainedBelief(believe(self.surrogate, trials), constraints, self.caution)
 
     def climb(self, space: MixtureSpace, cover: np.ndarray) -> Ranking:
         """Climb by the score less a price for what margins are short of, then by a steep one."""
         for price in _PRICES:
-            ranking = maximise(_Priced(self.surrogate, self.constraints, price), space, cover)
+            priced = _Priced(self.surrogate, self.constraints, self.caution, price)
+            ranking = maximise(priced, space, cover)
             cover = ranking.mixtures
         return ranking
 
@@ -69,7 +76,7 @@ class ConstrainedBelief(Belief):
         Other mixtures are worth nothing beside such a one (minus infinity); where there is none,
         what they are short of has its price.
         """
-        means, margins = self.surrogate.predict(mixtures)[0], self._margins(mixtures)
+        means, margins = super().values(mixtures), self._margins(mixtures)
         needed = np.array([each.constraint.margin for each in self.constraints])
         short = np.maximum(needed - margins, 0).sum(axis=1)
         if (short == 0).any():
@@ -112,28 +119,29 @@ class ConstrainedBelief(Belief):
         return torch.cat(parts).numpy()
 
 
-class _Priced(AcquisitionFunction):
+class _Priced(CautiousMean):
     """What a climb maximises: outside the constraints it leads back to them.
 
     Args:
         surrogate: The fitted model of the score.
         constraints: Each with the model of its metric.
+        caution: Standard deviations of the predicted score that are taken off it.
         price: Of a standard deviation that a margin is short of, in those of the score.
     """
 
     def __init__(
-        self, surrogate: Surrogate, constraints: tuple[FittedConstraint, ...], price: float
+        self,
+        surrogate: Surrogate,
+        constraints: tuple[FittedConstraint, ...],
+        caution: float,
+        price: float,
     ) -> None:
-        super().__init__(None)  # type: ignore[arg-type]
-        self.surrogate, self.constraints = surrogate, constraints
+        super().__init__(surrogate, caution)
+        self.constraints = constraints
         self.price = price * _deviation(surrogate)
 
-    def forward(self, X: Tensor) -> Tensor:  # noqa: N803
-        """Evaluate mixtures ``b x 1 x K``."""
-        return torch.cat([self._value(part) for part in X.squeeze(-2).split(CHUNK)])
-
     def _value(self, mixtures: Tensor) -> Tensor:
-        value = self.surrogate.mean(mixtures, self.surrogate.target)
+        value = super()._value(mixtures)
         for each in self.constraints:
             short = each.constraint.margin + _SPARE - each.margins(mixtures)
             value = value - self.price * short.clamp_min(0)

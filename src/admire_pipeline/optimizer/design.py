@@ -18,7 +18,7 @@ where the small sizes turn out to mislead."""
 
 @dataclass(frozen=True)
 class Rules:
-    """Rules for the beginning of a campaign, each of which the ablation takes back in turn.
+    """Rules beside the surrogate, each of which the ablation takes back in turn.
 
     Attributes:
         credit: What the smaller sizes may cost together, in trainings of the target, before trials
@@ -27,12 +27,15 @@ class Rules:
         tied: What is tried at the target comes at the smallest size too (on the simplex).
         trusted: Up to so many observed trials a mixture that was never tried is not recommended
             (on the simplex).
+        caution: Standard deviations that its predicted score must spare where a mixture is to be
+            recommended (on the simplex).
     """
 
     credit: float = 0.1
     even: bool = True
     tied: bool = True
     trusted: int = 6
+    caution: float = 0.5
 
 
 def in_set_up(
