@@ -9,7 +9,7 @@ SMOLLM2 := .venv/.smollm2
 AUDIT := .venv/audit
 AIRFLOW := .airflow/venv
 
-.PHONY: help run ui test lint types unit airflow-test chaos audit throughput gpu-check campaign speed overhead many-trials constraints benchmark ablation benchmark-quick lock clean
+.PHONY: help run ui test lint types unit airflow-test chaos audit throughput gpu-check campaign speed overhead many-trials mixing-laws constraints benchmark ablation benchmark-quick lock clean
 .DEFAULT_GOAL := help
 
 help:           ## show this list
@@ -57,6 +57,9 @@ overhead: $(STAMP) ## what a step takes beside its compute, as the campaign's hi
 
 many-trials: $(STAMP) ## what is lost where there are more trials than the surrogate is fitted to
 	$(BIN)/python benchmarks/many_trials.py
+
+mixing-laws: $(STAMP) ## our policy where small sizes tell and where they mislead, and corners are bad
+	$(BIN)/python benchmarks/mixing_laws.py
 
 constraints: $(STAMP) ## what a constraint on a metric costs, and how often it is kept
 	$(BIN)/python benchmarks/constraints.py

@@ -22,10 +22,11 @@ class MixingLawProblem(Problem):
     best mixture is little better than a random one, and a corner of the simplex much worse.
 
     Three sizes: at the smaller ones domains transfer a little differently and rank mixtures as the
-    target does (their correlation is above 0.98 over uniform mixtures), or they mislead: other
-    domains are important at the smallest one, which gives the loss in place of the score, and at
-    the next one domains transfer the other way round, too (-0.8 to 0.8). A random pick is a uniform
-    mixture of the simplex; the best is that of 20,000 of these and as many towards its faces.
+    target does (over uniform mixtures their correlation with it is above 0.95), or they mislead: at
+    the smallest one other domains are important, and it gives the loss in place of the score (-1 to
+    0), and at the next one others are, and transfer the other way round (-0.3 to 0.9). A random
+    pick is a uniform mixture of the simplex; the best is that of 20,000 of these and as many
+    towards its faces.
 
     Args:
         seed: Another one is another problem.
