@@ -1,6 +1,6 @@
 """What our policy makes of small sizes that tell and that mislead, where corners are bad.
 
-    python benchmarks/mixing_laws.py [--policies admire,admire-bold,...] [--seeds 16] [--budget 6]
+    python benchmarks/mixing_laws.py [--policies admire,admire-bold,...] [--seeds 12] [--budget 6]
 
 Problems over the simplex by a data mixing law (`replay/mixing_law.py`), of five domains and three
 sizes that cost 0.1, 0.35 and 1. Printed is the mean honest regret on the way to each cost, 0 the
@@ -37,7 +37,7 @@ def main() -> None:
     """Run all campaigns and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--policies", default=POLICIES, help="the first is the one to compare with")
-    parser.add_argument("--seeds", type=int, default=16, help="how many, from 0")
+    parser.add_argument("--seeds", type=int, default=12, help="how many, from 0")
     parser.add_argument("--budget", type=float, default=6.0, help="in trainings of the target")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()

@@ -120,7 +120,7 @@ def test_costs_are_shown_where_they_are_learned(report: dict[str, Any]) -> None:
 def test_progress_line(report: dict[str, Any]) -> None:
     assert progress_line(report) == (
         "trial-007-micro  score -2.5000  cost 0.400  spent 2.200/20  "
-        "best predicted -2.2500 ± 0.1250"
+        "recommended, predicted -2.2500 ± 0.1250"
     )
 
 

@@ -65,7 +65,7 @@ def progress_line(report: Mapping[str, Any]) -> str:
     return (
         f"{trial['name']}  score {trial['score']:.4f}  cost {trial['cost']:.3f}  "
         f"spent {campaign['spent']:.3f}/{campaign['budget']:g}  "
-        + (f"best predicted {best['score_mean']:.4f} ± {best['score_sd']:.4f}" if best else "")
+        + (f"recommended, predicted {best['score_mean']:.4f} ± {best['score_sd']:.4f}" if best else "")
     )
 
 
