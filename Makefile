@@ -112,7 +112,7 @@ ablation: $(STAMP) ## our policy with each of its choices taken back in turn (do
 	$(BIN)/kedro admire benchmark --seeds 0-4 --policies admire,admire-no-credit --table pile \
 		--objectives average --budget 2 $(ABLATION_OUT)/pile-credit
 # The design is of the simplex alone.
-	$(ABLATION),admire-short-design,admire-uneven,admire-untied,admire-trusting --table tulu --problem simulator \
+	$(ABLATION),admire-short-design,admire-uneven,admire-untied,admire-trusting,admire-bold --table tulu --problem simulator \
 		--objectives average --budget 10 $(ABLATION_OUT)/tulu-simulator
 
 benchmark-quick: $(STAMP) ## a look at the policies within 5 minutes

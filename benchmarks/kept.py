@@ -135,7 +135,12 @@ def renew(folder: Path, share: float, processes: int) -> bool:
 def _replaces(frame: pd.DataFrame, path: Path) -> bool:
     """Tell whether today's code has run a kept campaign, and other code the one of a file."""
     code = frame[CODE].iloc[0]
-    return code != pd.read_parquet(path, columns=[CODE])[CODE].iloc[0] and code == _code(frame)
+    if code == pd.read_parquet(path, columns=[CODE])[CODE].iloc[0]:
+        return False
+    try:
+        return code == _code(frame)
+    except UserError:
+        return False  # a table that is not here, or a policy that is no more
 
 
 def _write(frames: dict[str, pd.DataFrame], kept: Path) -> None:

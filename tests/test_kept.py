@@ -80,6 +80,11 @@ def test_what_older_code_has_run_gives_way_to_what_todays_has(tmp_path: Path) ->
     kept("unpack", results, "--reports", tmp_path)
     assert other.read_bytes() == local, "what is kept is the older one"
 
+    gone = pd.read_parquet(file).assign(code="another", policy="admire-of-old")
+    gone.to_parquet(file, index=False)
+    kept("unpack", results, "--reports", tmp_path)
+    assert other.read_bytes() == local, "no policy of today"
+
 
 def test_results_of_older_code_are_renewed_where_a_sample_is_the_same(tmp_path: Path) -> None:
     plan = Plan(

@@ -339,6 +339,21 @@ def test_a_metric_that_no_trial_has_leaves_the_other_bound_to_be_kept() -> None:
     np.testing.assert_array_equal(found.mixture, alone.mixture)
 
 
+@pytest.mark.parametrize("name", ["admire", "admire-target"])
+def test_the_cautious_recommendation_keeps_the_bound_too(name: str) -> None:
+    found = recommend(SPACE, FRAME, make_policy(name, SEARCH, [BOUND]), 0)
+    assert found is not None
+    assert BOUND.likelihood(*found.metrics["last"]) >= BOUND.probability
+    now = belief(BOUND)
+    careful = ConstrainedBelief(now.surrogate, now.constraints, 0.5)
+    worth, means = careful.values(POINTS), now.values(POINTS)
+    kept = np.isfinite(means)
+    assert 0 < kept.sum() < len(POINTS)
+    deviations = now.surrogate.predict(POINTS)[1]
+    np.testing.assert_allclose(worth[kept], (means - 0.5 * deviations)[kept])
+    assert (worth[~kept] == -np.inf).all()
+
+
 def test_up_to_the_sixth_trial_a_tried_mixture_is_recommended_the_feasible_one() -> None:
     mixtures = np.array([BEST, [0.2, 0.2, 0.6], [0.1, 0.1, 0.8], [0.4, 0.4, 0.2]])
     frame = make_frame(SPACE, mixtures, [1] * 4, hill(mixtures).tolist())

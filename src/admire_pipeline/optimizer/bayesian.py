@@ -131,14 +131,13 @@ class Admire(Policy):
         )
 
     def recommend(self, space: Space, trials: Trials, seed: int) -> Recommendation | None:
-        """Return the mixture of the best expected score, tried or not; on the simplex a safe one.
+        """Return the mixture of the largest expected score, on the simplex less half its deviation.
 
-        After a handful of trials the surrogate knows too little to be trusted with a mixture that
-        was never tried. Until then the best of those tried at the target is returned, or of all
-        while none is. From there on a mixture has to be better by half a standard deviation of its
-        own than one that is known for certain: few trials of the target leave it open whether the
-        smaller sizes mislead, and at a corner of the simplex one may lose many times what one
-        gains. The mixtures of a pool are all such as somebody chose to run, so there neither holds.
+        Few trials of the target leave it open whether the smaller sizes mislead, and at a corner of
+        the simplex one may lose many times what one gains. And after a handful of trials the
+        surrogate knows too little to be trusted with a mixture that was never tried at all: until
+        then those tried at the target are compared, or all while none is. The mixtures of a pool
+        are all such as somebody chose to run, so there neither holds.
         """
         self._check(space)
         trials = self._relevant(space, trials)

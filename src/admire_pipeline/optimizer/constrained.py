@@ -71,7 +71,7 @@ class ConstrainedBelief(Belief):
         return ranking
 
     def values(self, mixtures: np.ndarray) -> np.ndarray:
-        """Return the predicted score where each constraint is kept with the probability asked for.
+        """Return what a mixture is worth, where each constraint is as likely kept as asked for.
 
         Other mixtures are worth nothing beside such a one (minus infinity); where there is none,
         what they are short of has its price.

@@ -27,8 +27,8 @@ class Rules:
         tied: What is tried at the target comes at the smallest size too (on the simplex).
         trusted: Up to so many observed trials a mixture that was never tried is not recommended
             (on the simplex).
-        caution: Standard deviations that its predicted score must spare where a mixture is to be
-            recommended (on the simplex).
+        caution: Standard deviations that are taken off predicted scores where mixtures are compared
+            for the recommendation (on the simplex).
     """
 
     credit: float = 0.1

@@ -62,10 +62,11 @@ def progress_line(report: Mapping[str, Any]) -> str:
     """One line for one step of a longer run."""
     trial, best = report["trial"], report["recommendation"]
     campaign = report["campaign"]
+    predicted = f"{best['score_mean']:.4f} ± {best['score_sd']:.4f}" if best else ""
     return (
         f"{trial['name']}  score {trial['score']:.4f}  cost {trial['cost']:.3f}  "
         f"spent {campaign['spent']:.3f}/{campaign['budget']:g}  "
-        + (f"recommended, predicted {best['score_mean']:.4f} ± {best['score_sd']:.4f}" if best else "")
+        + (f"recommended, predicted {predicted}" if best else "")
     )
 
 

@@ -67,7 +67,7 @@ def recommend_mixture(  # noqa: PLR0913, PLR0917
     recipes: dict[str, str],
     warm_start: DataFrame,
 ) -> dict[str, Any]:
-    """The mixture believed best at the target, with its predicted score; empty if unknown.
+    """The mixture recommended for the target, with its predicted score; empty if unknown.
 
     Args:
         observation: The history, this step's trial included.

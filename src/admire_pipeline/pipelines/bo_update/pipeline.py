@@ -14,7 +14,7 @@ from admire_pipeline.pipelines.warm_start import warm_start_node
 
 
 def create_pipeline() -> Pipeline:
-    """End the open trial and say what is now believed best."""
+    """End the open trial and say what is now recommended."""
     return Pipeline(
         [
             recipes_node(),
