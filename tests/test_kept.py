@@ -23,6 +23,21 @@ def kept(*arguments: object) -> str:
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
+def made_up(folder: Path) -> Plan:
+    """A benchmark on a table that is known by its name."""
+    return Plan(
+        table=made_up_table("transfer"),
+        problem="pool",
+        policies=("random", "uniform"),
+        objectives=("average",),
+        seeds=(0, 1, 2, 3),
+        budget=3.0,
+        folder=folder / "benchmark",
+        cache=folder / "cache",
+        made_up="transfer",
+    )
+
+
 def test_another_machine_goes_on_with_what_was_run_here(tmp_path: Path) -> None:
     here = Plan(
         table=TABLE,
@@ -54,17 +69,7 @@ def test_another_machine_goes_on_with_what_was_run_here(tmp_path: Path) -> None:
 
 
 def test_what_older_code_has_run_gives_way_to_what_todays_has(tmp_path: Path) -> None:
-    plan = Plan(
-        table=made_up_table("transfer"),
-        problem="pool",
-        policies=("random",),
-        objectives=("average",),
-        seeds=(0, 1),
-        budget=2.0,
-        folder=tmp_path / "made-up",
-        cache=tmp_path / "cache",
-        made_up="transfer",
-    )
+    plan = replace(made_up(tmp_path), policies=("random",), seeds=(0, 1))
     results = tmp_path / "results"
     run_plan(plan, 1)
     kept("pack", plan.folder, results)
@@ -74,7 +79,7 @@ def test_what_older_code_has_run_gives_way_to_what_todays_has(tmp_path: Path) ->
     kept("unpack", results, "--reports", tmp_path)
     assert pd.read_parquet(one)["code"].equals(today["code"])
 
-    file = results / "made-up.parquet"
+    file = results / "benchmark.parquet"
     pd.read_parquet(file).assign(code="older").to_parquet(file, index=False)
     local = other.read_bytes()
     kept("unpack", results, "--reports", tmp_path)
@@ -87,17 +92,7 @@ def test_what_older_code_has_run_gives_way_to_what_todays_has(tmp_path: Path) ->
 
 
 def test_results_of_older_code_are_renewed_where_a_sample_is_the_same(tmp_path: Path) -> None:
-    plan = Plan(
-        table=made_up_table("transfer"),
-        problem="pool",
-        policies=("random", "uniform"),
-        objectives=("average",),
-        seeds=(0, 1, 2, 3),
-        budget=3.0,
-        folder=tmp_path / "benchmark",
-        cache=tmp_path / "cache",
-        made_up="transfer",
-    )
+    plan = made_up(tmp_path)
     results = tmp_path / "results"
     run_plan(plan, 1)
     kept("pack", plan.folder, results)
