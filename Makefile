@@ -99,7 +99,7 @@ benchmark: $(STAMP) ## all policies on all tables, hours (docs/benchmark.md); pr
 # Chosen by, so not the seeds that are reported.
 ABLATED = admire,admire-target,admire-raw-weights,admire-score-alone,admire-most-probable,$\
 	admire-one-noise,admire-no-linear,admire-no-guard,admire-single-trials,$\
-	admire-not-crossed,admire-unguarded,admire-plain-spread,admire-one-proof,admire-no-proof
+	admire-not-crossed,admire-unguarded,admire-one-proof,admire-no-proof
 ABLATION = $(BIN)/kedro admire benchmark --seeds 0-4 --policies $(ABLATED)
 ABLATION_OUT = --out $(REPORTS)/ablation
 ablation: $(STAMP) ## our policy with each of its choices taken back in turn (docs/optimizer.md)

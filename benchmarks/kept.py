@@ -2,7 +2,7 @@
 
     python benchmarks/kept.py pack data/08_reporting/benchmark/tulu-simulator [FOLDER]
     python benchmarks/kept.py unpack [FOLDER] [--reports data/08_reporting/benchmark]
-    python benchmarks/kept.py renew [FOLDER] [--share 0.1] [--processes 2]
+    python benchmarks/kept.py renew --before CHECKOUT [FOLDER] [--share 0.1] [--processes 2]
 
 A benchmark keeps each finished campaign in a file of its own, in `jobs/`, and so goes on where it
 was stopped. Some take hours: `pack` adds those of a benchmark to the file of its name in a folder
@@ -11,16 +11,20 @@ was stopped. Some take hours: `pack` adds those of a benchmark to the file of it
 way to what today's has. What other code has run than that of today is run again there
 (`benchmark.redo`).
 
-`renew` is for a change of the code that is to change no result. Of the campaigns that older code
-has run it runs a share again, at least three of each policy and code. Where every step is the
-same, to the last bit, all of them count as run by the code of today; else none, and it says which
-differ. Those with a `max_trials` are left as they are.
+`renew` is for a change of the code that is to change no result. Of the campaigns that the code of
+another checkout has run (`git worktree add CHECKOUT REVISION`) it runs a share again, at least
+three of each policy, with that code and with today's. Where every step is the same, to the last
+bit, all of them count as run by the code of today; else none, and it says which differ. What is
+kept is not compared: another processor may have run it, whose last bits are others. Campaigns with
+a `max_trials` are left as they are.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
+import subprocess
 import sys
 import tempfile
 from functools import cache, partial
@@ -91,11 +95,12 @@ def unpack(folder: Path, reports: Path) -> None:
         print(f"{len(campaigns)} campaigns of {kept} in {jobs}")  # noqa: T201
 
 
-def renew(folder: Path, share: float, processes: int) -> bool:
+def renew(folder: Path, before: Path, share: float, processes: int) -> bool:
     """Renew the campaigns of older code whose policies still give the same results.
 
     Args:
         folder: Of the files.
+        before: A checkout of the older code.
         share: Of the campaigns to run again, of each policy and older code in a file.
         processes: To run them on, one thread each.
 
@@ -115,7 +120,7 @@ def renew(folder: Path, share: float, processes: int) -> bool:
                 if code == today:
                     continue
                 sample = _sample(names, share, today)
-                other = _differing([frames[name] for name in sample], processes)
+                other = _differing([frames[name] for name in sample], before, processes)
             except UserError as error:
                 whole = False
                 print(f"{kept.name}, {policy}: left as it is: {error}")  # noqa: T201
@@ -162,31 +167,59 @@ def _sample(names: list[str], share: float, code: str) -> list[str]:
     return sorted(np.random.default_rng(list(code.encode())).choice(names, number, replace=False))
 
 
-def _differing(frames: list[pd.DataFrame], processes: int) -> list[str]:
-    """Run kept campaigns again, and say what is wrong with those that are not as they were."""
-    other = []
-    for frame in frames:
-        plan, job = _plan(frame, Path())
-        if plan.path(job).name != frame[FILE].iloc[0]:
-            other.append(f"{job}: another table, simulator or settings today")
-    if other:
-        return other
-    ended = run_tasks(_run_again, frames, processes)
-    return [f"{frame[FILE].iloc[0]}: {error}" for frame, error in ended if error is not None]
-
-
-def _run_again(frame: pd.DataFrame) -> None:
-    """Run a kept campaign.
+def _differing(frames: list[pd.DataFrame], before: Path, processes: int) -> list[str]:
+    """Run kept campaigns again with both codes; return the files of those whose steps differ.
 
     Raises:
-        UserError: If its steps are others.
+        UserError: If the older code is not what has run them, or today's would not find them.
     """
+    then, now = (_run_again(frames, code, processes) for code in (before, ROOT))
+    for frame, old in zip(frames, then, strict=True):
+        name, code = frame[FILE].iloc[0], frame[CODE].iloc[0]
+        if old[CODE].iloc[0] != code:
+            raise UserError(f"{name}: other code than that of {before} has run it")
+        plan, job = _plan(frame, Path())
+        if plan.path(job).name != name:
+            raise UserError(f"{name}: another table, simulator or settings today")
+    pairs = zip(frames, then, now, strict=True)
+    return [
+        f"{frame[FILE].iloc[0]}: other steps"
+        for frame, old, new in pairs
+        if not new[DECISIVE].equals(old[DECISIVE])
+    ]
+
+
+def _run_again(frames: list[pd.DataFrame], checkout: Path, processes: int) -> list[pd.DataFrame]:
+    """Run kept campaigns with the code of a checkout, in another interpreter."""
     with tempfile.TemporaryDirectory() as folder:
-        plan, job = _plan(frame, Path(folder))
-        run_job(plan, job)
-        again = pd.read_parquet(plan.path(job))[DECISIVE]
-    if not again.equals(frame[DECISIVE].reset_index(drop=True)):
-        raise UserError("other steps")
+        given = Path(folder, "given.parquet")
+        pd.concat(frames).to_parquet(given)
+        options = ["again", str(given), "--out", folder, "--processes", str(processes)]
+        path = {"PYTHONPATH": str((checkout / "src").resolve())}
+        ended = subprocess.run(  # noqa: S603
+            [sys.executable, __file__, *options],
+            env=os.environ | path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ended.returncode:
+            raise UserError(f"{checkout}: {ended.stderr.strip().splitlines()[-1]}")
+        return [pd.read_parquet(Path(folder, frame[FILE].iloc[0])) for frame in frames]
+
+
+def again(given: Path, out: Path, processes: int) -> None:
+    """Run the campaigns of a file again, each into a file of its name in a folder."""
+    frames = [frame for _, frame in pd.read_parquet(given).groupby(FILE)]
+    for _, error in run_tasks(partial(_run_one, out), frames, processes):
+        if error is not None:
+            raise SystemExit(str(error))
+
+
+def _run_one(out: Path, frame: pd.DataFrame) -> None:
+    plan, job = _plan(frame, out)
+    run_job(plan, job)
+    plan.path(job).rename(out / frame[FILE].iloc[0])
 
 
 def _plan(frame: pd.DataFrame, folder: Path) -> tuple[Plan, Job]:
@@ -233,14 +266,21 @@ def main() -> None:
     renewing = commands.add_parser("renew", help="run a share again; if the same, renew the rest")
     renewing.add_argument("--share", type=float, default=0.1, help="of each policy's campaigns")
     renewing.add_argument("--processes", type=int, default=2)
+    renewing.add_argument("--before", type=Path, required=True, help="a checkout of the older code")
     for command in (packing, unpacking, renewing):
         command.add_argument("folder", type=Path, nargs="?", default=RESULTS, help="of the files")
+    running = commands.add_parser("again", help="run a file's campaigns again (renew does)")
+    running.add_argument("folder", type=Path, help="the file")
+    running.add_argument("--out", type=Path, required=True)
+    running.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     if arguments.command == "pack":
         pack(arguments.benchmark, arguments.folder)
     elif arguments.command == "unpack":
         unpack(arguments.folder, arguments.reports)
-    elif not renew(arguments.folder, arguments.share, arguments.processes):
+    elif arguments.command == "again":
+        again(arguments.folder, arguments.out, arguments.processes)
+    elif not renew(arguments.folder, arguments.before, arguments.share, arguments.processes):
         sys.exit(1)
 
 

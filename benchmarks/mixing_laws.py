@@ -28,8 +28,7 @@ def run(job: tuple[str, bool, int, float]) -> list[float]:
     name, misleading, seed, budget = job
     problem = MixingLawProblem(seed, misleading=misleading)
     steps = replay(problem, make(name, None, problem.space.fidelities), budget, seed)
-    costs = np.array([step.cost for step in steps])
-    curve = Curve(costs, np.array([step.honest for step in steps]))
+    curve = Curve.of(steps)
     return [curve.area(budget * part / 3) for part in (1, 2, 3)]
 
 

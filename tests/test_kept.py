@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,9 +20,12 @@ from tests.conftest import ROOT
 TABLE = made_up_table("transfer", domains=4, runs=(30, 20, 15), metrics=2)
 
 
-def kept(*arguments: object) -> str:
+def kept(*arguments: object, **environment: str) -> str:
     command = [sys.executable, "benchmarks/kept.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    env = os.environ | environment
+    return subprocess.run(
+        command, cwd=ROOT, env=env, check=True, capture_output=True, text=True
+    ).stdout
 
 
 def made_up(folder: Path) -> Plan:
@@ -92,33 +97,51 @@ def test_what_older_code_has_run_gives_way_to_what_todays_has(tmp_path: Path) ->
 
 
 def test_results_of_older_code_are_renewed_where_a_sample_is_the_same(tmp_path: Path) -> None:
-    plan = made_up(tmp_path)
-    results = tmp_path / "results"
+    plan = replace(made_up(tmp_path), seeds=(0, 1, 2))
+    results, file = tmp_path / "results", tmp_path / "results" / "benchmark.parquet"
     run_plan(plan, 1)
     kept("pack", plan.folder, results)
-    file = results / "benchmark.parquet"
     today = pd.read_parquet(file)
-    assert kept("renew", results) == "", "nothing is old"
+    before = older_code(tmp_path / "before")
+    ran_by(before, file, today)
 
-    today.assign(code="older").to_parquet(file)
-    said = kept("renew", results)
-    assert "random: 3 of 4 run again, the same; all renewed" in said and "uniform" in said
-    pd.testing.assert_frame_equal(pd.read_parquet(file), today)
-
-    wrong = (today["policy"] == "random") & (today["seed"] == 2)
-    older = today.assign(honest=today["honest"].where(~wrong, today["honest"] - 1e-12))
-    # Of another older code than the rest, so that a sample of these says nothing of it.
-    older["code"] = pd.Series("older", index=today.index).where(~wrong, "oldest")
-    older.to_parquet(file)
     with pytest.raises(subprocess.CalledProcessError) as error:
-        kept("renew", results)
-    assert "random: 1 of 1 run again, none renewed: random.average.2." in error.value.stdout
-    assert "other steps" in error.value.stdout
-    found = pd.read_parquet(file)
-    assert set(found[found["code"] == "oldest"]["seed"]) == {2}
-    assert not (found["code"] == "older").any()
+        kept("renew", results, "--before", ROOT)
+    assert "random: left as it is: random.average.0." in error.value.stdout
+    assert f"other code than that of {ROOT} has run it" in error.value.stdout
+
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        kept("renew", results, "--before", before)
+    said = error.value.stdout
+    assert "random: 3 of 3 run again, none renewed: random.average.0." in said
+    assert "other steps" in said
+    assert "uniform: 3 of 3 run again, the same; all renewed" in said
+    found, uniform = pd.read_parquet(file), today["policy"] == "uniform"
+    assert found["code"].equals(today["code"].where(uniform, found["code"]))
+    assert not set(found["code"][~uniform]) & set(today["code"])
 
     today.assign(code="older", table="my-runs").to_parquet(file)
     with pytest.raises(subprocess.CalledProcessError) as error:
-        kept("renew", results)
+        kept("renew", results, "--before", before)
     assert "left as it is: table 'my-runs' is a file" in error.value.stdout
+
+
+def older_code(folder: Path) -> Path:
+    """Make a checkout whose random search draws otherwise and whose other policies do not."""
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    package = folder / "src" / "admire_pipeline"
+    replay, policy = package / "replay/campaign.py", package / "optimizer/random_search.py"
+    replay.write_text(f"{replay.read_text()}\nUNUSED = 1\n")
+    policy.write_text(policy.read_text().replace("trial_rng(seed", "trial_rng(1 + seed"))
+    return folder
+
+
+def ran_by(code: Path, file: Path, campaigns: pd.DataFrame) -> None:
+    """Write the file that the code of a checkout would have made."""
+    out = file.parent.parent / f"again-{code.name}"
+    campaigns.to_parquet(file)
+    kept("again", file, "--out", out, PYTHONPATH=str(code / "src"))
+    frames = [
+        pd.read_parquet(path).assign(file=path.name) for path in sorted(out.glob("*.parquet"))
+    ]
+    pd.concat(frames, ignore_index=True).to_parquet(file)

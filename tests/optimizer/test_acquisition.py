@@ -94,7 +94,7 @@ def slope_by_differences(f: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     "function",
     [
-        CautiousMean(SURROGATE),
+        CautiousMean(SURROGATE, 0.0),
         CautiousMean(SURROGATE, 0.5),
         *(
             KnowledgeGradient(SURROGATE, fidelity, Options.everywhere(SURROGATE, POINTS))

@@ -204,7 +204,7 @@ def test_late_in_a_campaign_there_is_still_something_to_gain() -> None:
     seen = Trials.from_frame(SPACE, frame)
     fitted = fit_constraints(SPACE, seen, [BOUND], SurrogateSettings())
     now = ConstrainedBelief(fit(SPACE, seen, SurrogateSettings()), fitted)
-    points = now.climb(SPACE.mixtures, POINTS).mixtures
+    points = now.climb(SPACE.mixtures, POINTS, 0.0).mixtures
     near = candidates(SPACE.mixtures, points[:3], 60, np.random.default_rng(0))
     gains = now.gains(near)(1)(torch.from_numpy(near).unsqueeze(-2))
     assert (gains > 0).double().mean() > 0.5
@@ -345,8 +345,7 @@ def test_the_cautious_recommendation_keeps_the_bound_too(name: str) -> None:
     assert found is not None
     assert BOUND.likelihood(*found.metrics["last"]) >= BOUND.probability
     now = belief(BOUND)
-    careful = ConstrainedBelief(now.surrogate, now.constraints, 0.5)
-    worth, means = careful.values(POINTS), now.values(POINTS)
+    worth, means = now.values(POINTS, 0.5), now.values(POINTS, 0.0)
     kept = np.isfinite(means)
     assert 0 < kept.sum() < len(POINTS)
     deviations = now.surrogate.predict(POINTS)[1]

@@ -152,7 +152,7 @@ def test_pending_trials_are_not_proposed_again(name: str) -> None:
 
 class Greedy(CautiousMean):
     def __init__(self, surrogate: Surrogate, fidelity: int) -> None:
-        super().__init__(surrogate)
+        super().__init__(surrogate, 0.0)
         self.fidelity = fidelity
 
 

@@ -23,8 +23,7 @@ def regrets(name: str, misleading: bool) -> np.ndarray:
     for seed in SEEDS:
         problem = MixingLawProblem(seed, misleading=misleading)
         steps = replay(problem, make(name, None, problem.space.fidelities), BUDGET, seed)
-        costs = np.array([step.cost for step in steps])
-        found.append(Curve(costs, np.array([step.honest for step in steps])).area(BUDGET))
+        found.append(Curve.of(steps).area(BUDGET))
     return np.array(found)
 
 

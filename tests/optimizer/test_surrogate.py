@@ -66,7 +66,7 @@ def brute_force(
     for column, weight in enumerate(space.objective.values()):
         rows = np.isfinite(seen.metrics[:, column])
         x, m, raw = inputs[rows], seen.fidelities[rows], seen.metrics[rows, column]
-        location, scale = standardise(x, raw, m, count)
+        location, scale = standardise(raw, m, count)
         y = (raw - location[m]) / scale[m]
         likelihoods, means, covariances = [], [], []
         for draw in range(DRAWS):
@@ -290,12 +290,11 @@ def test_one_noise_and_one_draw() -> None:
     assert len(fitted(space, frame, replace(SETTINGS, averaged=False)).draws) == 1
 
 
-def test_crossing_and_the_spread_by_distance_can_be_taken_back() -> None:
+def test_crossing_and_the_guard_can_be_taken_back() -> None:
     space, frame = with_metrics(*two_sizes(), OBJECTIVE)
     mixtures = space.mixtures.spread(5, np.random.default_rng(0))
     choices = [
         {},
-        {"by_distance": False},
         {"crossed": False},
         # Without crossing the guard is among the draws that are weighed.
         {"crossed": False, "guard": False},

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from admire_pipeline.optimizer import Trials
+from admire_pipeline.optimizer.trials import score_errors
 from tests.optimizer.tables import hill_frame, make_space
 
 SPACE = make_space()
@@ -69,3 +70,9 @@ def test_bad_values(column: str, value: object, message: str) -> None:
 def test_missing_columns(column: str) -> None:
     with pytest.raises(ValueError, match=f"column '{column}' is missing"):
         Trials.from_frame(SPACE, hill_frame(SPACE, [0, 1]).drop(columns=column))
+
+
+def test_the_error_of_a_score_is_that_of_its_weighted_metrics() -> None:
+    errors = np.array([[0.3, 0.4, np.nan], [0.0, np.nan, 1.0]])
+    found = score_errors(errors, np.array([2.0, 2.0, 0.0]))
+    np.testing.assert_allclose(found, [1.0, np.nan], rtol=1e-12)

@@ -112,6 +112,14 @@ def test_made_up_tables_mislead_as_named(kind: str, low: float, high: float) -> 
     assert made.values(1).std(axis=0) == pytest.approx(1, abs=0.1)
 
 
+def test_made_up_values_have_no_digits_in_which_processors_differ() -> None:
+    made = made_up_table("noise", domains=4)
+    for numbers in (made.mixtures(1), made.values(1)):
+        np.testing.assert_array_equal(numbers, numbers.round(9))
+    np.testing.assert_allclose(made.mixtures(1).sum(axis=1), 1, rtol=0, atol=1e-15)
+    assert not made.notes
+
+
 def _features(roots: np.ndarray) -> np.ndarray:
     pairs = [roots[:, i] * roots[:, j] for i in range(4) for j in range(i + 1)]
     return np.column_stack([np.ones(len(roots)), roots, *pairs])

@@ -11,6 +11,7 @@ from botorch.acquisition import AcquisitionFunction
 from linear_operator.utils.cholesky import psd_safe_cholesky
 from torch import Tensor
 
+from admire_pipeline.optimizer.numerics import root
 from admire_pipeline.optimizer.surrogate import CHUNK, Moments, Surrogate
 
 # The maximum of straight lines has kinks, for which Gauss-Hermite nodes are too few.
@@ -31,7 +32,7 @@ class CautiousMean(AcquisitionFunction):
         caution: Number of standard deviations.
     """
 
-    def __init__(self, surrogate: Surrogate, caution: float = 0.0) -> None:
+    def __init__(self, surrogate: Surrogate, caution: float) -> None:
         super().__init__(None)  # type: ignore[arg-type]
         self.surrogate = surrogate
         self.caution = caution
@@ -45,8 +46,7 @@ class CautiousMean(AcquisitionFunction):
         if not self.caution:
             return surrogate.mean(mixtures, surrogate.target)
         moments = surrogate.moments(mixtures, surrogate.target)
-        # A root of 0 has no slope.
-        return moments.mean - self.caution * surrogate.variance(moments).clamp_min(1e-300).sqrt()
+        return moments.mean - self.caution * root(surrogate.variance(moments))
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ class KnowledgeGradient(AcquisitionFunction):
 
     def _gain(self, mixtures: Tensor) -> Tensor:
         moments = self.moments(mixtures)
-        deviation = (self.surrogate.variance(moments) + self.noise).sqrt()
-        change = self._change(moments, mixtures) / deviation.clamp_min(1e-300)
+        deviation = root(self.surrogate.variance(moments) + self.noise)
+        change = self._change(moments, mixtures) / deviation
         return self._of_one(change.T, mixtures)
 
     def _of_one(self, change: Tensor, mixtures: Tensor) -> Tensor:
@@ -182,10 +182,10 @@ class KnowledgeGradient(AcquisitionFunction):
         noise = surrogate.noise_by_draw(self.fidelity)[:, None, None]
         observed = surrogate.covariance_by_draw(moments, moments)
         observed = observed + noise * torch.eye(count, dtype=mixtures.dtype)
-        root = psd_safe_cholesky(observed, max_tries=8)
+        factor = psd_safe_cholesky(observed, max_tries=8)
         change = surrogate.covariance_by_draw(options.moments, moments)
         change = options.open.unsqueeze(1) * (change + noise * self.settled(mixtures))
-        change = torch.linalg.solve_triangular(root, change.transpose(1, 2), upper=False)
+        change = torch.linalg.solve_triangular(factor, change.transpose(1, 2), upper=False)
         best = float(surrogate.weight @ self._of_one(change[:, 0], mixtures[:1]))
         normal = normal_draws()[0, :count].T
         shifts, done = normal[:, :1] @ change[:, :1], 1

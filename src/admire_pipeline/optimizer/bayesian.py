@@ -101,7 +101,7 @@ class Admire(Policy):
                 gains: Gains = partial(KnowledgeGradient, belief.surrogate, options=options)
                 left = {fidelity: untried(space, trials, fidelity) for fidelity in fidelities}
             else:
-                points = _best_predicted(space, belief, seen, rng).mixtures
+                points = _best_predicted(space, belief, seen, rng, caution=0.0).mixtures
                 near = candidates(space.mixtures, points[:_INCUMBENTS], _CANDIDATES, rng)
                 points = np.vstack([points[: 2 * _CANDIDATES], near])
                 gains = belief.believe(trials).gains(points)
@@ -145,7 +145,7 @@ class Admire(Policy):
         if not len(observed):
             return None
         seen = representative(observed)
-        belief = self._fit(space, seen, self.rules.caution)
+        belief, caution = self._fit(space, seen), self.rules.caution
         if space.pools:
             pool, scores = space.pools[-1], _pool_scores(space, observed)
             means, deviations = belief.surrogate.predict(pool)
@@ -161,9 +161,10 @@ class Admire(Policy):
         if not distrust:
             rng = trial_rng(seed, trials)
             with torch_seed(rng):
-                found = _best_predicted(space, belief, seen, rng).mixtures
-            mixtures = np.vstack([mixtures, found[belief.values(found).argmax()]])
-        values, (_, deviations) = belief.values(mixtures), belief.surrogate.predict(mixtures)
+                found = _best_predicted(space, belief, seen, rng, caution).mixtures
+            mixtures = np.vstack([mixtures, found[belief.values(found, caution).argmax()]])
+        values = belief.values(mixtures, caution)
+        _, deviations = belief.surrogate.predict(mixtures)
         # Among equals, as where the climb ends on a trial, the largest and latest trial.
         ties = np.flatnonzero(values[: len(tried)] >= values.max() - _TIE * deviations.max())
         if not len(ties):
@@ -171,13 +172,11 @@ class Admire(Policy):
         last = max(ties, key=lambda i: (tried.fidelities[i], i))
         return belief.recommendation(mixtures[last], tried.names[last])
 
-    def _fit(self, space: Space, seen: Trials, caution: float = 0.0) -> Belief:
+    def _fit(self, space: Space, seen: Trials) -> Belief:
         """Return what observed trials tell."""
         surrogate = fit(space, seen, self.surrogate)
         fitted = fit_constraints(space, seen, self.constraints, self.surrogate)
-        if fitted:
-            return ConstrainedBelief(surrogate, fitted, caution)
-        return Belief(surrogate, caution)
+        return ConstrainedBelief(surrogate, fitted) if fitted else Belief(surrogate)
 
     def _check(self, space: Space) -> None:
         """Check that the constraints are such as this space can have.
@@ -263,11 +262,12 @@ def _pool_scores(space: Space, observed: Trials) -> np.ndarray:
 
 
 def _best_predicted(
-    space: Space, belief: Belief, seen: Trials, rng: np.random.Generator
+    space: Space, belief: Belief, seen: Trials, rng: np.random.Generator, caution: float
 ) -> Ranking:
     """Rank mixtures all over the simplex, the climbed maxima first, by what they are worth."""
     around = seen.feasible(space).mixtures
     if len(around):
-        values = belief.values(around)
+        values = belief.values(around, caution)
         around = around[np.argsort(-values, kind="stable")[:_INCUMBENTS]]
-    return belief.climb(space.mixtures, candidates(space.mixtures, around, _CANDIDATES, rng))
+    cover = candidates(space.mixtures, around, _CANDIDATES, rng)
+    return belief.climb(space.mixtures, cover, caution)

@@ -22,32 +22,36 @@ _OPTIONS = 150
 
 
 class Belief:
-    """A mixture is worth the score that is predicted of it at the target, with some caution.
+    """A mixture is worth the score that is predicted of it at the target, less some caution.
 
     Args:
         surrogate: The fitted model of the score.
-        caution: Standard deviations of the prediction that are taken off it.
     """
 
-    def __init__(self, surrogate: Surrogate, caution: float = 0.0) -> None:
+    def __init__(self, surrogate: Surrogate) -> None:
         self.surrogate = surrogate
-        self.caution = caution
 
     def believe(self, trials: Trials) -> Self:
         """Condition on trials without scores.
 
         Failed ones too: what they were to tell would be sought right beside them, again and again.
         """
-        return type(self)(believe(self.surrogate, trials), self.caution)
+        return type(self)(believe(self.surrogate, trials))
 
-    def climb(self, space: MixtureSpace, cover: np.ndarray) -> Ranking:
-        """Rank mixtures of a cover of the simplex (``n x K``) and the maxima above the best."""
-        return maximise(CautiousMean(self.surrogate, self.caution), space, cover)
+    def climb(self, space: MixtureSpace, cover: np.ndarray, caution: float) -> Ranking:
+        """Rank mixtures of a cover of the simplex and the maxima above the best.
 
-    def values(self, mixtures: np.ndarray) -> np.ndarray:
+        Args:
+            space: The constrained simplex.
+            cover: ``n x K``.
+            caution: Standard deviations of the predicted score that are taken off it.
+        """
+        return maximise(CautiousMean(self.surrogate, caution), space, cover)
+
+    def values(self, mixtures: np.ndarray, caution: float) -> np.ndarray:
         """Return what recommending each of some mixtures (``n x K``) is worth, ``n``."""
         means, deviations = self.surrogate.predict(mixtures)
-        return means - self.caution * deviations
+        return means - caution * deviations
 
     def gains(self, mixtures: np.ndarray) -> Gains:
         """Compare those of some mixtures (``n x K``) that may well be the best.

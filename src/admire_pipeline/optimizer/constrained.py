@@ -22,6 +22,7 @@ from admire_pipeline.optimizer.acquisition import (
 )
 from admire_pipeline.optimizer.belief import Belief, Gains, believe, hopeful
 from admire_pipeline.optimizer.feasibility import FittedConstraint
+from admire_pipeline.optimizer.numerics import root
 from admire_pipeline.optimizer.policy import Recommendation
 from admire_pipeline.optimizer.search import Ranking, maximise
 from admire_pipeline.optimizer.surrogate import CHUNK, Moments, Surrogate
@@ -32,7 +33,6 @@ from admire_pipeline.optimizer.trials import Trials
 _PRICES = (3.0, 100.0)
 _SPARE = 0.02  # of a margin: a climb ends on the bound, up to round-off
 _DRAWS = 16  # of the metrics for single trials, and as many opposites
-_TINY = 1e-150
 
 
 class ConstrainedBelief(Belief):
@@ -45,38 +45,32 @@ class ConstrainedBelief(Belief):
     Args:
         surrogate: The fitted model of the score.
         constraints: At least one, each with the model of its metric.
-        caution: Standard deviations of the predicted score that are taken off it.
     """
 
-    def __init__(
-        self,
-        surrogate: Surrogate,
-        constraints: tuple[FittedConstraint, ...],
-        caution: float = 0.0,
-    ) -> None:
-        super().__init__(surrogate, caution)
+    def __init__(self, surrogate: Surrogate, constraints: tuple[FittedConstraint, ...]) -> None:
+        super().__init__(surrogate)
         self.constraints = constraints
 
     def believe(self, trials: Trials) -> ConstrainedBelief:
         """Condition on trials without scores."""
         constraints = tuple(constraint.believe(trials) for constraint in self.constraints)
-        return ConstrainedBelief(believe(self.surrogate, trials), constraints, self.caution)
+        return ConstrainedBelief(believe(self.surrogate, trials), constraints)
 
-    def climb(self, space: MixtureSpace, cover: np.ndarray) -> Ranking:
+    def climb(self, space: MixtureSpace, cover: np.ndarray, caution: float) -> Ranking:
         """Climb by the score less a price for what margins are short of, then by a steep one."""
         for price in _PRICES:
-            priced = _Priced(self.surrogate, self.constraints, self.caution, price)
+            priced = _Priced(self.surrogate, self.constraints, caution, price)
             ranking = maximise(priced, space, cover)
             cover = ranking.mixtures
         return ranking
 
-    def values(self, mixtures: np.ndarray) -> np.ndarray:
+    def values(self, mixtures: np.ndarray, caution: float) -> np.ndarray:
         """Return what a mixture is worth, where each constraint is as likely kept as asked for.
 
         Other mixtures are worth nothing beside such a one (minus infinity); where there is none,
         what they are short of has its price.
         """
-        means, margins = super().values(mixtures), self._margins(mixtures)
+        means, margins = super().values(mixtures, caution), self._margins(mixtures)
         needed = np.array([each.constraint.margin for each in self.constraints])
         short = np.maximum(needed - margins, 0).sum(axis=1)
         if (short == 0).any():
@@ -232,7 +226,7 @@ class ConstrainedGradient(KnowledgeGradient):
             moments = surrogate.moments(mixtures, self.fidelity)
             variance = surrogate.variance(moments) + surrogate.noise(self.fidelity)
             change = surrogate.covariance(moments, each.moments)
-            change = (change / variance.clamp_min(_TINY).sqrt().unsqueeze(1)).unsqueeze(1)
+            change = (change / root(variance).unsqueeze(1)).unsqueeze(1)
             probability = probability * each.after(change * normal[:, None], change.square())
         return probability
 
@@ -250,9 +244,9 @@ class ConstrainedGradient(KnowledgeGradient):
             surrogate = each.fitted.surrogate
             moments = surrogate.moments(mixtures, self.fidelity)
             noise = surrogate.noise(self.fidelity) * torch.eye(count, dtype=mixtures.dtype)
-            root = psd_safe_cholesky(surrogate.covariance(moments, moments) + noise, max_tries=8)
+            factor = psd_safe_cholesky(surrogate.covariance(moments, moments) + noise, max_tries=8)
             change = surrogate.covariance(moments, each.moments)
-            change = torch.linalg.solve_triangular(root, change, upper=False)
+            change = torch.linalg.solve_triangular(factor, change, upper=False)
             probability = probability * each.after(normal @ change, change.square().sum(dim=0))
         return probability
 
@@ -264,7 +258,7 @@ class ConstrainedGradient(KnowledgeGradient):
         for index, each in enumerate(self.predicted):
             others = [probability for i, probability in enumerate(kept) if i != index]
             density = torch.exp(-margins[index].square() / 2) / (2 * torch.pi) ** 0.5
-            slope = self.above * density / each.variance.clamp_min(_TINY).sqrt()
+            slope = self.above * density / root(each.variance)
             for probability in others:
                 slope = slope * probability
             slopes.append((each.fitted.surrogate, slope))

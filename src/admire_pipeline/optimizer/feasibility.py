@@ -11,11 +11,10 @@ from torch import Tensor
 from admire_pipeline.optimizer.belief import believe
 from admire_pipeline.optimizer.constraints import Constraint
 from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
+from admire_pipeline.optimizer.numerics import root
 from admire_pipeline.optimizer.space import Space
 from admire_pipeline.optimizer.surrogate import Surrogate
 from admire_pipeline.optimizer.trials import Trials
-
-_TINY = 1e-150
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class FittedConstraint:
     def standardised(self, mean: Tensor, variance: Tensor) -> Tensor:
         """Return such margins from moments of the metric."""
         within = self.constraint.sign * (mean - self.constraint.bound)
-        return within / variance.clamp_min(_TINY).sqrt()
+        return within / root(variance)
 
 
 def fit_constraints(

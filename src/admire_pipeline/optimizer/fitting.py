@@ -40,7 +40,6 @@ class SurrogateSettings:
         linear: A linear part beside the Matern part.
         guard: Models of the target alone among those averaged over.
         crossed: The best draws come with the correlations of others too, not with their own alone.
-        by_distance: Spread of a fidelity's values per distance of their mixtures.
     """
 
     roots: bool = True
@@ -50,7 +49,6 @@ class SurrogateSettings:
     linear: bool = True
     guard: bool = True
     crossed: bool = True
-    by_distance: bool = True
 
 
 @one_thread()
@@ -79,16 +77,7 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
     data = []
     for rows, columns in _patterns(outputs.values):
         where = seen.fidelities[rows]
-        found = [
-            standardise(
-                inputs[rows].numpy(),
-                outputs.values[rows, column],
-                where,
-                count,
-                by_distance=settings.by_distance,
-            )
-            for column in columns
-        ]
+        found = [standardise(outputs.values[rows, column], where, count) for column in columns]
         location, scale = (np.stack(part, axis=1) for part in zip(*found, strict=True))
         level += float(outputs.weights[columns] @ location[-1])
         standard = (outputs.values[np.ix_(rows, columns)] - location[where]) / scale[where]

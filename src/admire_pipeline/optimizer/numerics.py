@@ -53,6 +53,11 @@ def eager() -> Iterator[None]:
         yield
 
 
+def root(variance: torch.Tensor) -> torch.Tensor:
+    """Return standard deviations that can be divided by and have a slope, where they are 0 too."""
+    return variance.clamp_min(1e-150).sqrt()
+
+
 @contextmanager
 def torch_seed(rng: np.random.Generator) -> Iterator[None]:
     """Seed torch's global random state for a while, and leave it as it was."""

@@ -137,6 +137,17 @@ class Trials:
         return np.asarray(nearest < SAME_MIXTURE)
 
 
+def score_errors(errors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the standard errors (``n``) of weighted sums of independent metrics.
+
+    Args:
+        errors: ``n x P`` standard errors of the metrics; NaN where unknown, and then the sum's is.
+        weights: ``P``; a metric of weight 0 need not be known.
+    """
+    weighed = weights != 0
+    return np.sqrt(((errors[:, weighed] * weights[weighed]) ** 2).sum(axis=1))
+
+
 def _columns(space: Space) -> list[str]:
     mixture = [MIXTURE_PREFIX + name for name in space.mixtures.domains]
     return ["trial", "fidelity", "status", "score", *mixture]

@@ -10,7 +10,12 @@ import pandas as pd
 
 from admire_pipeline.optimizer import Policy, Trials
 from admire_pipeline.optimizer.policy import NothingToPropose
-from admire_pipeline.optimizer.trials import METRIC_ERROR_PREFIX, METRIC_PREFIX, MIXTURE_PREFIX
+from admire_pipeline.optimizer.trials import (
+    METRIC_ERROR_PREFIX,
+    METRIC_PREFIX,
+    MIXTURE_PREFIX,
+    score_errors,
+)
 from admire_pipeline.replay.problem import Problem
 
 RANDOM_PICK = 1.0
@@ -157,8 +162,7 @@ class History:
         frame.insert(3, "score", self.scores)
         errors = np.vstack(self.errors)
         frame[[METRIC_ERROR_PREFIX + metric for metric in space.objective]] = errors
-        parts = (errors * list(space.objective.values())) ** 2
-        frame["score_se"] = np.sqrt(parts.sum(axis=1))
+        frame["score_se"] = score_errors(errors, np.array(list(space.objective.values())))
         return Trials.from_frame(space, frame)
 
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from admire_pipeline.replay.campaign import Step
 
 LEVELS = (0.5, 0.2, 0.1, 0.05)
 """Normalised regrets whose cost is reported."""
@@ -46,6 +50,11 @@ class Curve:
             )
         if self.costs[0] != 0 or np.any(np.diff(self.costs) < 0):
             raise ValueError("curve: costs must start at 0 and ascend")
+
+    @classmethod
+    def of(cls, steps: Sequence[Step]) -> Curve:
+        """Take the honest regrets of a replayed campaign."""
+        return cls(np.array([s.cost for s in steps]), np.array([s.honest for s in steps]))
 
     def at(self, grid: np.ndarray | float) -> np.ndarray:
         """Return the values that hold at costs of at least 0 (any shape)."""

@@ -22,7 +22,6 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "admire-no-guard": {"surrogate": {"guard": False}},
     "admire-not-crossed": {"surrogate": {"crossed": False}},
     "admire-unguarded": {"surrogate": {"guard": False, "crossed": False}},
-    "admire-plain-spread": {"surrogate": {"by_distance": False}},
     "admire-single-trials": {"batches": False},
     "admire-short-design": {"settings": {"design_trials": 6}},
     "admire-one-proof": {"settings": {"proof_trials": 1}},

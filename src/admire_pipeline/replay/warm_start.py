@@ -10,7 +10,12 @@ import numpy as np
 
 from admire_pipeline.errors import UserError, suggest
 from admire_pipeline.optimizer import Space
-from admire_pipeline.optimizer.trials import METRIC_ERROR_PREFIX, METRIC_PREFIX, MIXTURE_PREFIX
+from admire_pipeline.optimizer.trials import (
+    METRIC_ERROR_PREFIX,
+    METRIC_PREFIX,
+    MIXTURE_PREFIX,
+    score_errors,
+)
 from admire_pipeline.replay.checks import checked_runs, read_frame
 from admire_pipeline.replay.table import SPLITS
 
@@ -72,14 +77,13 @@ def tabulate_known_runs(path: Path, space: Space, key: str) -> pd.DataFrame:
     # Those under a constraint alone have no part in the score; a run may lack them.
     values = runs.frame.reindex(columns=metrics).to_numpy(dtype=np.float64)
     deviations = runs.frame.reindex(columns=errors).to_numpy(dtype=np.float64)
-    parts = (deviations[:, weighed] * weights[weighed]) ** 2
     trials = pd.DataFrame(
         {
             "trial": [f"warm-{number + 1:04d}" for number in range(len(runs.frame))],
             "fidelity": runs.frame["fidelity"],
             "status": "observed",
             "score": values[:, weighed] @ weights[weighed],
-            "score_se": np.sqrt(parts.sum(axis=1)),
+            "score_se": score_errors(deviations, weights),
             "cost": 0.0,
         }
     )
