@@ -82,5 +82,6 @@ def test_ended_trial_is_resumed_by_its_processes(
     assert {point.step for point in curve} == {128, 256}
     trial = project.folder / "data" / "06_models" / "trials" / run.info.run_id
     assert not (trial / "launch").exists()
-    whole = train_without_a_break(project, trial, tmp_path / "whole")
-    assert torch.equal(weights(trial / "model"), weights(whole))
+    if number == signal.SIGKILL:  # the training without a break is the longest part
+        whole = train_without_a_break(project, trial, tmp_path / "whole")
+        assert torch.equal(weights(trial / "model"), weights(whole))

@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 
 @pytest.mark.slow
 def test_a_history_that_was_made_up_is_read_as_one_that_was_not() -> None:
-    command = [sys.executable, "benchmarks/overhead.py", "--trials", "0,3", "--again", "1"]
+    command = [sys.executable, "benchmarks/overhead.py", "--trials", "3", "--again", "1"]
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -32,12 +32,9 @@ def test_a_history_that_was_made_up_is_read_as_one_that_was_not() -> None:
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, output
     lines = output.splitlines()
-    assert [line.split()[:2] for line in lines if not line.startswith(" ")] == [
-        ["0", "trials"],
-        ["3", "trials"],
-    ]
+    assert [line.split()[:2] for line in lines if not line.startswith(" ")] == [["3", "trials"]]
     rows = [
         re.search(r"^  (first|new|again|random) .* overhead +(\d+\.\d+) s", line) for line in lines
     ]
-    assert [row[1] for row in rows if row] == ["first", "new", "again", "random"] * 2
+    assert [row[1] for row in rows if row] == ["first", "new", "again", "random"]
     assert all(float(row[2]) > 0 for row in rows if row)

@@ -387,10 +387,9 @@ def campaign(space: Space, seed: int, constraints: list[Constraint]) -> np.ndarr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_campaign_finds_the_best_mixture_within_the_bounds(seed: int) -> None:
-    found = campaign(SPACE, seed, [BOUND])
+def test_a_campaign_finds_the_best_mixture_within_the_bounds() -> None:
+    found = campaign(SPACE, 0, [BOUND])
     assert 0.4 <= found[2] < 0.5
     best = np.array([0.36, 0.24, 0.4])
     assert hill(found[None])[0] > hill(best[None])[0] - 0.02
-    assert campaign(SPACE, seed, [])[2] < 0.3
+    assert campaign(SPACE, 0, [])[2] < 0.3

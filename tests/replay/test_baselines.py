@@ -15,7 +15,7 @@ from admire_pipeline.optimizer import Fidelity, PolicySettings, Space, Trials, p
 from admire_pipeline.optimizer.policy import NothingToPropose
 from admire_pipeline.replay import policies, regmix
 from tests.optimizer.tables import hill, hill_frame, make_frame, make_space
-from tests.optimizer.test_published import STEPS, made_up, pool_space, transcribed_bo
+from tests.optimizer.test_published import made_up, pool_space, transcribed_bo
 
 EVERY = ["random", "uniform", "regmix", "zero-shot-size0", "zero-shot-size1"]
 
@@ -213,10 +213,11 @@ def test_regmix_without_lightgbm_names_the_extra(monkeypatch) -> None:
 def test_zero_shot_chooses_as_the_published_recipe() -> None:
     tables, costs = made_up()
     space = pool_space(tables, costs)
-    expected, recommended = transcribed_bo(tables, costs, seed=1, level=0)
+    steps = 8
+    expected, recommended = transcribed_bo(tables, costs, 1, 0, steps)
     policy = make("zero-shot-size0", space)
     rows: list[np.ndarray] = []
-    for n in range(STEPS):
+    for n in range(steps):
         frame = pd.DataFrame()
         if n:
             scores = [tables[0][1][i] for i in map(lambda r: _row(tables[0][0], r), rows)]
