@@ -2,7 +2,7 @@
 
     python benchmarks/kept.py pack data/08_reporting/benchmark/tulu-simulator [FOLDER]
     python benchmarks/kept.py unpack [FOLDER] [--reports data/08_reporting/benchmark]
-    python benchmarks/kept.py renew --before CHECKOUT [FOLDER] [--share 0.1] [--processes 2]
+    python benchmarks/kept.py renew --before CHECKOUT [FOLDER] [--share 0.1] [--trials 20]
 
 A benchmark keeps each finished campaign in a file of its own, in `jobs/`, and so goes on where it
 was stopped. Some take hours: `pack` adds those of a benchmark to the file of its name in a folder
@@ -13,10 +13,12 @@ way to what today's has. What other code has run than that of today is run again
 
 `renew` is for a change of the code that is to change no result. Of the campaigns that the code of
 another checkout has run (`git worktree add CHECKOUT REVISION`) it runs a share again, at least
-three of each policy, with that code and with today's. Where every step is the same, to the last
-bit, all of them count as run by the code of today; else none, and it says which differ. What is
-kept is not compared: another processor may have run it, whose last bits are others. Campaigns with
-a `max_trials` are left as they are.
+three of a policy in each file, with that code and with today's, to the end or for so many trials
+(`--trials`). Where every step is the same, to the last bit, all of them count as run by the code of
+today; else none, and it says which differ. What is kept is not compared: another processor may have
+run it, whose last bits are others. Both find the same fits of simulators, which
+`replay.emulator.REVISION` tells apart. What other code has run, or with a `max_trials`, is left as
+it is.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -95,13 +98,14 @@ def unpack(folder: Path, reports: Path) -> None:
         print(f"{len(campaigns)} campaigns of {kept} in {jobs}")  # noqa: T201
 
 
-def renew(folder: Path, before: Path, share: float, processes: int) -> bool:
+def renew(folder: Path, before: Path, share: float, trials: int | None, processes: int) -> bool:
     """Renew the campaigns of older code whose policies still give the same results.
 
     Args:
         folder: Of the files.
         before: A checkout of the older code.
         share: Of the campaigns to run again, of each policy and older code in a file.
+        trials: So many of each campaign; None: all.
         processes: To run them on, one thread each.
 
     Returns:
@@ -120,15 +124,21 @@ def renew(folder: Path, before: Path, share: float, processes: int) -> bool:
                 if code == today:
                     continue
                 sample = _sample(names, share, today)
-                other = _differing([frames[name] for name in sample], before, processes)
+                sampled = [frames[name] for name in sample]
+                _check_names(sampled)
+                then = _run_again(sampled, before, trials, processes)
+                renewed = [frame.assign(**{CODE: today}) for frame in sampled]
+                now = _run_again(renewed, ROOT, trials, processes)
             except UserError as error:
                 whole = False
                 print(f"{kept.name}, {policy}: left as it is: {error}")  # noqa: T201
                 continue
             about = f"{kept.name}, {policy}: {len(sample)} of {len(names)} run again"
+            pairs = zip(sample, then, now, strict=True)
+            other = [name for name, old, new in pairs if not new.equals(old)]
             if other:
                 whole = False
-                print(f"{about}, none renewed: {'; '.join(other)}")  # noqa: T201
+                print(f"{about}, none renewed; other steps: {', '.join(other)}")  # noqa: T201
                 continue
             for name in names:
                 frames[name] = frames[name].assign(**{CODE: today})
@@ -167,57 +177,72 @@ def _sample(names: list[str], share: float, code: str) -> list[str]:
     return sorted(np.random.default_rng(list(code.encode())).choice(names, number, replace=False))
 
 
-def _differing(frames: list[pd.DataFrame], before: Path, processes: int) -> list[str]:
-    """Run kept campaigns again with both codes; return the files of those whose steps differ.
+def _check_names(frames: list[pd.DataFrame]) -> None:
+    """Check that today's code would find campaigns by their files' names.
 
     Raises:
-        UserError: If the older code is not what has run them, or today's would not find them.
+        UserError: If one has another name today.
     """
-    then, now = (_run_again(frames, code, processes) for code in (before, ROOT))
-    for frame, old in zip(frames, then, strict=True):
-        name, code = frame[FILE].iloc[0], frame[CODE].iloc[0]
-        if old[CODE].iloc[0] != code:
-            raise UserError(f"{name}: other code than that of {before} has run it")
+    for frame in frames:
         plan, job = _plan(frame, Path())
-        if plan.path(job).name != name:
-            raise UserError(f"{name}: another table, simulator or settings today")
-    pairs = zip(frames, then, now, strict=True)
-    return [
-        f"{frame[FILE].iloc[0]}: other steps"
-        for frame, old, new in pairs
-        if not new[DECISIVE].equals(old[DECISIVE])
-    ]
+        if plan.path(job).name != frame[FILE].iloc[0]:
+            raise UserError(f"{job}: another table, simulator or settings today")
 
 
-def _run_again(frames: list[pd.DataFrame], checkout: Path, processes: int) -> list[pd.DataFrame]:
-    """Run kept campaigns with the code of a checkout, in another interpreter."""
+def _run_again(
+    frames: list[pd.DataFrame], checkout: Path, trials: int | None, processes: int
+) -> list[pd.DataFrame]:
+    """Return the steps of campaigns as the code of a checkout makes them, in another interpreter.
+
+    Raises:
+        UserError: If it is not the code that is to run them, or a campaign fails.
+    """
+    if not (checkout / "src" / "admire_pipeline").is_dir():
+        raise UserError(f"{checkout}: has no src/admire_pipeline; allowed: a checkout")
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder, "given.parquet")
         pd.concat(frames).to_parquet(given)
-        options = ["again", str(given), "--out", folder, "--processes", str(processes)]
-        path = {"PYTHONPATH": str((checkout / "src").resolve())}
+        options = ["again", given, "--out", folder, "--processes", processes]
+        options += [] if trials is None else ["--trials", trials]
+        environment = os.environ | {"PYTHONPATH": str((checkout / "src").resolve())}
         ended = subprocess.run(  # noqa: S603
-            [sys.executable, __file__, *options],
-            env=os.environ | path,
+            [sys.executable, __file__, *map(str, options)],
+            env=environment,
             capture_output=True,
             text=True,
             check=False,
         )
         if ended.returncode:
-            raise UserError(f"{checkout}: {ended.stderr.strip().splitlines()[-1]}")
-        return [pd.read_parquet(Path(folder, frame[FILE].iloc[0])) for frame in frames]
+            said = ended.stderr.strip() or f"ended with {ended.returncode}"
+            raise UserError(f"{checkout}: {said.splitlines()[-1]}")
+        files = [Path(folder, frame[FILE].iloc[0]) for frame in frames]
+        return [pd.read_parquet(file)[DECISIVE] for file in files]
 
 
-def again(given: Path, out: Path, processes: int) -> None:
-    """Run the campaigns of a file again, each into a file of its name in a folder."""
+def again(given: Path, out: Path, trials: int | None, processes: int) -> None:
+    """Run the campaigns of a file again, each into a file of its name in a folder.
+
+    Args:
+        given: The file.
+        out: The folder.
+        trials: So many of each campaign; None: all.
+        processes: To run them on, one thread each.
+
+    Raises:
+        SystemExit: If the code in use is not that of the campaigns, or one fails.
+    """
     frames = [frame for _, frame in pd.read_parquet(given).groupby(FILE)]
-    for _, error in run_tasks(partial(_run_one, out), frames, processes):
+    for frame in frames:
+        if _code(frame) != frame[CODE].iloc[0]:
+            raise SystemExit(f"{frame[FILE].iloc[0]}: other code than this has run it")
+    for _, error in run_tasks(partial(_run_one, out, trials), frames, processes):
         if error is not None:
             raise SystemExit(str(error))
 
 
-def _run_one(out: Path, frame: pd.DataFrame) -> None:
+def _run_one(out: Path, trials: int | None, frame: pd.DataFrame) -> None:
     plan, job = _plan(frame, out)
+    plan = replace(plan, max_trials=trials)
     run_job(plan, job)
     plan.path(job).rename(out / frame[FILE].iloc[0])
 
@@ -264,23 +289,24 @@ def main() -> None:
     unpacking = commands.add_parser("unpack", help="put the campaigns where make benchmark looks")
     unpacking.add_argument("--reports", type=Path, default=REPORTS, help="folder of benchmarks")
     renewing = commands.add_parser("renew", help="run a share again; if the same, renew the rest")
-    renewing.add_argument("--share", type=float, default=0.1, help="of each policy's campaigns")
-    renewing.add_argument("--processes", type=int, default=2)
     renewing.add_argument("--before", type=Path, required=True, help="a checkout of the older code")
+    renewing.add_argument("--share", type=float, default=0.1, help="of each policy's campaigns")
     for command in (packing, unpacking, renewing):
         command.add_argument("folder", type=Path, nargs="?", default=RESULTS, help="of the files")
     running = commands.add_parser("again", help="run a file's campaigns again (renew does)")
-    running.add_argument("folder", type=Path, help="the file")
-    running.add_argument("--out", type=Path, required=True)
-    running.add_argument("--processes", type=int, default=2)
-    arguments = parser.parse_args()
-    if arguments.command == "pack":
-        pack(arguments.benchmark, arguments.folder)
-    elif arguments.command == "unpack":
-        unpack(arguments.folder, arguments.reports)
-    elif arguments.command == "again":
-        again(arguments.folder, arguments.out, arguments.processes)
-    elif not renew(arguments.folder, arguments.before, arguments.share, arguments.processes):
+    running.add_argument("given", type=Path, help="the file")
+    running.add_argument("--out", type=Path, required=True, help="folder of what comes of it")
+    for command in (renewing, running):
+        command.add_argument("--trials", type=int, help="of each campaign; all if not given")
+        command.add_argument("--processes", type=int, default=2)
+    args = parser.parse_args()
+    if args.command == "pack":
+        pack(args.benchmark, args.folder)
+    elif args.command == "unpack":
+        unpack(args.folder, args.reports)
+    elif args.command == "again":
+        again(args.given, args.out, args.trials, args.processes)
+    elif not renew(args.folder, args.before, args.share, args.trials, args.processes):
         sys.exit(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -9,8 +10,7 @@ import pytest
 
 from admire_pipeline.optimizer import PolicySettings, Recommendation, Space, Trials
 from admire_pipeline.optimizer.bayesian import Admire
-from admire_pipeline.optimizer.design import Rules
-from admire_pipeline.replay.campaign import replay
+from admire_pipeline.replay.campaign import RANDOM_PICK, replay
 from admire_pipeline.replay.measures import Curve
 from admire_pipeline.replay.mixing_law import MixingLawProblem
 from admire_pipeline.replay.policies import make
@@ -30,8 +30,8 @@ class Both(Admire):
     def __init__(self, problem: MixingLawProblem) -> None:
         super().__init__(PolicySettings())
         self.problem = problem
-        self.without = Admire(PolicySettings(), rules=Rules(caution=0.0))
-        self.bold = {0: 1.0}
+        self.without = make("admire-bold", None, problem.space.fidelities)
+        self.bold = {0: RANDOM_PICK}
 
     def recommend(self, space: Space, trials: Trials, seed: int) -> Recommendation | None:
         if (bold := self.without.recommend(space, trials, seed)) is not None:
@@ -57,11 +57,9 @@ def misled() -> np.ndarray:
         problem = MixingLawProblem(seed, misleading=True)
         policy = Both(problem)
         steps = replay(problem, policy, BUDGET, seed)
-        bold = Curve(
-            np.array([step.cost for step in steps if step.step in policy.bold]),
-            np.array([policy.bold[step.step] for step in steps if step.step in policy.bold]),
-        )
-        found.append([Curve.of(steps).area(BUDGET), bold.area(BUDGET)])
+        asked = [step for step in steps if step.step in policy.bold]
+        bold = [replace(step, honest=policy.bold[step.step]) for step in asked]
+        found.append([Curve.of(each).area(BUDGET) for each in (steps, bold)])
     return np.array(found)
 
 
@@ -74,10 +72,11 @@ def test_a_cheap_size_that_informs_beats_random_search() -> None:
 @pytest.mark.slow
 def test_a_cheap_size_that_misleads_does_no_great_harm() -> None:
     # Part of the budget goes to finding out that the sizes mislead. The medians, as one campaign of
-    # the eight recommends a corner until a trial at the target shows it: its regret is 2.7, and the
-    # mean of all tells of it alone (`make mixing-laws` has means).
+    # the eight recommends a corner until a trial at the target shows it (2.7 on the way, where
+    # corners have 3 to 9), and the mean of all tells of it alone (`make mixing-laws` has means).
     of_target = regrets("admire-target", MISLEAD, misleading=True)
     assert np.median(misled()[:, 0]) < np.median(of_target) + 0.2
+    assert misled()[:, 0].max() < 3.5
 
 
 @pytest.mark.slow

@@ -43,6 +43,14 @@ def test_one_value_alone() -> None:
     assert scale.tolist() == [3, 3, 3]
 
 
+def test_a_value_alone_in_its_group_has_the_scale_of_the_others() -> None:
+    values = np.array([1.0, 3.0, 2.0, 7.0])
+    _, scale = standardise(values, np.array([0, 0, 0, 1]), 2)
+    np.testing.assert_allclose(scale, [1.0, 1.0], rtol=1e-12)
+    _, scale = standardise(np.array([0.5, 0.7, 100.0]), np.arange(3), 3)
+    np.testing.assert_allclose(scale, 100.0, rtol=1e-12)
+
+
 @pytest.mark.parametrize(("factor", "shift"), [(1e6, 0.0), (1e-6, 0.0), (1.0, 50.0), (2.0, -7.0)])
 def test_units_carry_over(factor: float, shift: float) -> None:
     rng = np.random.default_rng(0)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from admire_pipeline.optimizer.acquisition import KnowledgeGradient
-from admire_pipeline.optimizer.numerics import one_thread
+from admire_pipeline.optimizer.numerics import one_thread, root
 from admire_pipeline.optimizer.surrogate import CHUNK, Surrogate
 
 _LIKELIEST = 4  # of the surrogate's own draws: enough to choose by, not to tell what it is worth
@@ -101,9 +101,9 @@ def _telling(gain: KnowledgeGradient, mixtures: Tensor, number: int) -> tuple[Te
         These rows, and the shortlist: those of the mixtures that tell most alone.
     """
     views = [_View(surrogate, slopes, gain) for surrogate, slopes in gain.sensitivities()]
-    deviation = torch.stack([view.spread() for view in views]).sum(dim=0).sqrt()
+    variance = torch.stack([view.spread() for view in views]).sum(dim=0)
     behind = gain.options.values - gain.options.values.amax()
-    hope = torch.special.ndtr(behind / deviation.clamp_min(1e-300)) * gain.options.open
+    hope = torch.special.ndtr(behind / root(variance)) * gain.options.open
 
     for view in views:
         view.look(mixtures)

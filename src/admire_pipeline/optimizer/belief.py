@@ -49,7 +49,12 @@ class Belief:
         return maximise(CautiousMean(self.surrogate, caution), space, cover)
 
     def values(self, mixtures: np.ndarray, caution: float) -> np.ndarray:
-        """Return what recommending each of some mixtures (``n x K``) is worth, ``n``."""
+        """Return what recommending each of some mixtures (``n x K``) is worth, ``n``.
+
+        Args:
+            mixtures: ``n x K``.
+            caution: Standard deviations of the predicted score that are taken off it.
+        """
         means, deviations = self.surrogate.predict(mixtures)
         return means - caution * deviations
 

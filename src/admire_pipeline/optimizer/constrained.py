@@ -70,12 +70,12 @@ class ConstrainedBelief(Belief):
         Other mixtures are worth nothing beside such a one (minus infinity); where there is none,
         what they are short of has its price.
         """
-        means, margins = super().values(mixtures, caution), self._margins(mixtures)
+        worth, margins = super().values(mixtures, caution), self._margins(mixtures)
         needed = np.array([each.constraint.margin for each in self.constraints])
         short = np.maximum(needed - margins, 0).sum(axis=1)
         if (short == 0).any():
-            return np.where(short == 0, means, -np.inf)
-        return means - _PRICES[0] * _deviation(self.surrogate) * short
+            return np.where(short == 0, worth, -np.inf)
+        return worth - _PRICES[0] * _deviation(self.surrogate) * short
 
     def gains(self, mixtures: np.ndarray) -> Gains:
         """Compare by expected worth those mixtures that may well be the best and feasible."""

@@ -54,7 +54,11 @@ def eager() -> Iterator[None]:
 
 
 def root(variance: torch.Tensor) -> torch.Tensor:
-    """Return standard deviations that can be divided by and have a slope, where they are 0 too."""
+    """Return standard deviations (any shape) that can be divided by and have a slope.
+
+    Where a variance is 0 too: it counts as 1e-150, whose power of -3/2, in the slope of a quotient,
+    is still finite.
+    """
     return variance.clamp_min(1e-150).sqrt()
 
 

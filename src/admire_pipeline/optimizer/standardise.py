@@ -21,16 +21,14 @@ def standardise(
     Returns:
         Locations (``G``) and positive scales (``G``).
     """
-    members = [values[groups == group] for group in range(count)]
-    sizes = np.array([len(member) for member in members])
+    sizes = np.bincount(groups, minlength=count)
     present = np.flatnonzero(sizes)
     nearest = [present[np.argmin(np.abs(present - group))] for group in range(count)]
-    location = np.array([members[group].mean() for group in nearest])
-    squares = ((values - location[groups]) ** 2).sum()
-    pooled = squares / max(len(values) - len(present), 1)
+    location = np.array([values[groups == group].mean() for group in nearest])
+    squares = np.bincount(groups, weights=(values - location[groups]) ** 2, minlength=count)
+    pooled = squares.sum() / max(len(values) - len(present), 1)
     level = float(np.abs(values).max())
     if pooled <= (1e-9 * level) ** 2:
         # All values are equal up to round-off: their spread is unknown, their level is all we have.
         pooled = (level if level > 0 else 1.0) ** 2
-    own = np.bincount(groups, weights=(values - location[groups]) ** 2, minlength=count)
-    return location, np.sqrt((own + pooled) / np.maximum(sizes, 1))
+    return location, np.sqrt((squares + pooled) / np.maximum(sizes, 1))
