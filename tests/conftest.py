@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -34,14 +35,35 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).resolve().parents[1]
 ENV = "test"
 CHAOS = pytest.StashKey[faults.Chaos]()
+BEGAN = pytest.StashKey[float]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="faults in their full form (make chaos)")
+    parser.addoption(
+        "--slow-until",
+        type=float,
+        metavar="MINUTES",
+        help="slow tests come last, and those that have not begun by then are skipped",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.stash[BEGAN] = time.monotonic()
     config.stash[CHAOS] = faults.Chaos(full=config.getoption("--full"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow-until") is not None:
+        items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    until = item.config.getoption("--slow-until")
+    if until is None or item.get_closest_marker("slow") is None:
+        return
+    if time.monotonic() - item.config.stash[BEGAN] > 60 * until:
+        pytest.skip(f"slow, and {until:g} minutes have gone (--slow-until)")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

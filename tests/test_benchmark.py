@@ -122,6 +122,7 @@ def test_losses_and_a_folder_of_ones_own(project: Project, runs: Path, tmp_path:
     assert len(list((out / "jobs").glob("*.parquet"))) == 4
 
 
+@pytest.mark.slow
 def test_a_size_may_have_any_name(project: Project, runs: Path) -> None:
     options = ("--objectives", "average", *SMALL, "--policies", "zero-shot", "--seeds", "0")
     output = benchmark(project, "--table", "odd.csv", *options)

@@ -30,6 +30,7 @@ def one_line(project: Project, *arguments: str) -> str:
     return lines[0]
 
 
+@pytest.mark.slow
 def test_a_campaign_starts_from_another_ones_runs(project: Project, steps: Steps) -> None:
     steps(project, 4)
     made = project.runs()

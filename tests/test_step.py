@@ -151,6 +151,7 @@ def test_changed_text_is_refused_under_an_open_trial(project: Project) -> None:
     assert run.info.status == "KILLED" and run.data.tags["admire.resumable"] == "true"
 
 
+@pytest.mark.slow
 def test_measured_costs_are_what_the_next_trial_is_expected_to_cost(
     project: Project, steps: Steps
 ) -> None:

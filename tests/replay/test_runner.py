@@ -161,6 +161,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_benchmark_leaves_no_process_and_goes_on(tmp_path: Path, sent: int) -> None:
     script = tmp_path / "benchmark.py"
