@@ -16,7 +16,7 @@ from tests.conftest import Project
 STEP = ("run", "--pipelines=admire_step")
 
 
-def wait_for(condition: Callable[[], bool], process: object, seconds: float = 90) -> None:
+def wait_for(condition: Callable[[], bool], process: object, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.stdout.read()  # type: ignore[attr-defined]
