@@ -358,6 +358,22 @@ def test_the_unit_of_cost_does_not_matter() -> None:
     assert other.acquisition_value == pytest.approx(one.acquisition_value * 1e-4)
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_the_unit_of_scores_does_not_matter(scale: float) -> None:
+    space = make_space(8, (0.1, 1.0))
+    frame = hill_frame(space, [0, 0, 0, 1] * 4, seed=3)
+    scaled = frame.assign(score=scale * frame["score"], score_se=scale * frame["score_se"])
+    policy = make_policy("admire", SEARCH)
+    one, other = propose(space, frame, policy, 0), propose(space, scaled, policy, 0)
+    assert one.fidelity == other.fidelity
+    np.testing.assert_allclose(one.mixture, other.mixture, atol=1e-4)
+    one, other = (recommend(space, each, policy, 0) for each in (frame, scaled))
+    assert one is not None and other is not None
+    # Climbs end within their tolerance of a flat top.
+    np.testing.assert_allclose(one.mixture, other.mixture, atol=1e-4)
+    assert other.score_mean == pytest.approx(scale * one.score_mean, rel=1e-4)
+
+
 def test_failed_trials_are_not_tried_again() -> None:
     space = make_space(3)
     frame = hill_frame(space, [0] * 6 + [1] * 2 + [2] * 2)

@@ -129,7 +129,9 @@ class PublishedPolicy(Policy):
             else:
                 points = self._points(space, trials, trial_rng(seed, trials))
                 with torch_seed(trial_rng(seed, trials)):
-                    mixture = maximise(preference, space.mixtures, points, together=True).best
+                    mixture = maximise(
+                        preference, space.mixtures, points, together=True, unit=1.0
+                    ).best
                 mixture = space.mixtures.project(mixture)
             mean, deviation = predict(space, fitted.model, mixture)
         except NUMERICAL_ERRORS:
@@ -210,7 +212,7 @@ class PublishedPolicy(Policy):
                 continue
             acquisition = at_fidelity(space, fitted.acquisition, fidelity)
             with suppress(*NUMERICAL_ERRORS), torch_seed(rng):
-                ranking = maximise(acquisition, space.mixtures, points, together=True)
+                ranking = maximise(acquisition, space.mixtures, points, together=True, unit=1.0)
                 new = ~trials.holds(ranking.mixtures, fidelity)
                 values = finite(ranking.values[new])
                 best = _better(best, values, ranking.mixtures[new], fidelity)

@@ -14,7 +14,7 @@ from admire_pipeline.mixture import MixtureSpace
 from admire_pipeline.optimizer.numerics import one_thread, quiet
 
 _ITERATIONS = 50
-_TOLERANCE = 1e-9  # absolute; the gains late in a campaign are far below scipy's own 1e-6
+_TOLERANCE = 1e-9  # in the unit of the climb; scipy's own 1e-6 is too coarse for small gains
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def maximise(
     *,
     restarts: int = 4,
     together: bool = False,
+    unit: float | None = None,
 ) -> Ranking:
     """Climb from the best candidates to maxima of an acquisition function over the simplex.
 
@@ -69,19 +70,24 @@ def maximise(
         restarts: Number of climbs.
         together: Climb all at once, as one problem: fewer evaluations, of more mixtures each. It
             pays where an evaluation takes as long for one mixture as for several.
+        unit: The climb is of the function over this, which decides its first step and when it
+            ends. None: the range over the candidates, so that it does not matter in which unit the
+            scores are.
 
     Returns:
         The ranking of the maxima and all candidates.
     """
     ranked = rank(acquisition, candidates)
-    if not np.any(space.upper > space.lower):
+    if unit is None:
+        unit = float(ranked.values[0] - ranked.values[-1])
+    if not unit > 0 or not np.any(space.upper > space.lower):
         return ranked
     starts = torch.from_numpy(ranked.mixtures[:restarts].copy())
     domains = torch.arange(len(space))
     try:
         with quiet():
             found, _ = optimize_acqf(
-                acquisition,
+                _InUnits(acquisition, unit),
                 bounds=torch.from_numpy(np.stack([space.lower, space.upper])),
                 q=1,
                 num_restarts=len(starts),
@@ -103,6 +109,19 @@ def maximise(
         np.vstack([climbed.mixtures, ranked.mixtures]),
         np.concatenate([climbed.values, ranked.values]),
     )
+
+
+class _InUnits(AcquisitionFunction):
+    """An acquisition function over a constant."""
+
+    def __init__(self, acquisition: AcquisitionFunction, unit: float) -> None:
+        super().__init__(None)  # type: ignore[arg-type]
+        self.acquisition = acquisition
+        self.unit = unit
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:  # noqa: N803
+        """Evaluate mixtures ``b x 1 x K``."""
+        return self.acquisition(X) / self.unit
 
 
 def candidates(
