@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -15,9 +17,10 @@ from admire_pipeline.optimizer import (
     propose,
     recommend,
 )
-from admire_pipeline.optimizer.design import in_set_up, open_fidelities
+from admire_pipeline.optimizer.bayesian import Admire
+from admire_pipeline.optimizer.design import Rules, in_set_up, open_fidelities, proves
 from admire_pipeline.replay import policies
-from tests.optimizer.tables import hill_frame, make_frame, make_space
+from tests.optimizer.tables import hill, hill_frame, make_frame, make_space
 
 DEFAULT = PolicySettings().proof_trials
 
@@ -285,3 +288,60 @@ def test_what_is_recommended_is_safer_than_the_best_predicted() -> None:
     assert safe is not None and bold is not None
     assert safe.score_mean < bold.score_mean and safe.score_sd < bold.score_sd
     assert safe.score_mean - 0.5 * safe.score_sd > bold.score_mean - 0.5 * bold.score_sd
+
+
+FREE = (0.001, 0.06, 1.0)
+
+
+def proving(tried: Sequence[int], allowed: Sequence[int] = (2,), proof_trials: int = 2) -> bool:
+    space = make_space(4, FREE)
+    trials = Trials.from_frame(space, hill_frame(space, tried))
+    return proves(space, trials, list(allowed), proof_trials)
+
+
+def test_where_small_sizes_came_first_the_second_target_trial_is_their_proof() -> None:
+    small = [0] * 6
+    assert [proving(small + [2] * count) for count in range(4)] == [False, True, False, False]
+    assert proving([1, 2]) and proving([*small, 2, 2], proof_trials=3)
+    # Nothing is to be proved, or it can wait for those who may try the target.
+    assert not proving([2]) and not proving([*small, 2], allowed=(0, 1, 2))
+    assert not proving([*small, 2], allowed=(0,)) and not proving([*small, 2], proof_trials=1)
+
+
+def reversed_sizes(space: Space, seed: int) -> pd.DataFrame:
+    """Small runs that rank mixtures the other way round, and the one they promise most of."""
+    frame = hill_frame(space, [0] * 20 + [2], seed)
+    small = frame["fidelity"] == "size0"
+    frame.loc[small, "score"] *= -1
+    best = frame.loc[small, "score"].idxmax()
+    weights = [column for column in frame if column.startswith("mixture.")]
+    frame.loc[~small, weights] = frame.loc[best, weights].to_numpy()
+    mixture = frame.loc[~small, weights].to_numpy()
+    frame.loc[~small, "score"] = hill(mixture)
+    return frame
+
+
+@pytest.mark.parametrize("pools", [False, True])
+def test_a_proof_trial_shows_that_small_sizes_mislead(pools: bool) -> None:
+    regrets = []
+    for rules, seed in product((Rules(), Rules(proof=False)), range(3)):
+        space = make_space(4, FREE)
+        frame = reversed_sizes(space, seed)
+        if pools:
+            tried = frame[[f"mixture.d{i}" for i in range(4)]].to_numpy()
+            pool = np.vstack([tried[-1:], space.mixtures.spread(30, np.random.default_rng(seed))])
+            space = replace(space, pools=(tried[:-1], pool, pool))
+        policy = Admire(PolicySettings(), rules=rules)
+        # The credit of a tenth is not spent yet, but trials at the target are what is looked at.
+        trained = replace(space, served=("size2",))
+        proposal = propose(trained, frame, policy, seed)
+        assert proposal.fidelity == "size2"
+        assert (proposal.phase == "proof") == rules.proof
+        shown = make_frame(
+            space, proposal.mixture[None], [2], hill(proposal.mixture[None]).tolist()
+        )
+        both = pd.concat([frame, shown.assign(trial="proof")], ignore_index=True)
+        found = recommend(space, both, policy, seed)
+        assert found is not None
+        regrets.append(-hill(found.mixture[None])[0])
+    assert np.mean(regrets[:3]) < 0.5 * np.mean(regrets[3:])

@@ -49,6 +49,31 @@ class CautiousMean(AcquisitionFunction):
         return moments.mean - self.caution * root(surrogate.variance(moments))
 
 
+class Disagreement(AcquisitionFunction):
+    """How much of the variance of a trial at the target is between draws of the hyperparameters.
+
+    A trial of which each draw is sure and all say something else shows which of them is right, and
+    so above all what smaller sizes are worth: the draws differ in the correlations between sizes.
+
+    Args:
+        surrogate: The fitted model.
+    """
+
+    def __init__(self, surrogate: Surrogate) -> None:
+        super().__init__(None)  # type: ignore[arg-type]
+        self.surrogate = surrogate
+
+    def forward(self, X: Tensor) -> Tensor:  # noqa: N803
+        """Evaluate mixtures ``b x 1 x K``; from 0 to 1."""
+        return torch.cat([self._share(part) for part in X.squeeze(-2).split(CHUNK)])
+
+    def _share(self, mixtures: Tensor) -> Tensor:
+        surrogate = self.surrogate
+        moments = surrogate.moments(mixtures, surrogate.target)
+        whole = surrogate.variance(moments) + surrogate.noise(surrogate.target)
+        return surrogate.disagreement(moments) / whole
+
+
 @dataclass(frozen=True)
 class Options:
     """What may be recommended in the end: a finite set of mixtures at the target.

@@ -9,7 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from admire_pipeline.optimizer.acquisition import MOST, KnowledgeGradient, Options
+from admire_pipeline.optimizer.acquisition import (
+    MOST,
+    Disagreement,
+    KnowledgeGradient,
+    Options,
+)
 from admire_pipeline.optimizer.batch import best_batch
 from admire_pipeline.optimizer.belief import Belief, Gains
 from admire_pipeline.optimizer.constrained import ConstrainedBelief
@@ -19,6 +24,7 @@ from admire_pipeline.optimizer.design import (
     in_set_up,
     next_design_mixture,
     open_fidelities,
+    proves,
 )
 from admire_pipeline.optimizer.feasibility import fit_constraints
 from admire_pipeline.optimizer.fitting import SurrogateSettings, fit
@@ -91,6 +97,8 @@ class Admire(Policy):
         set_up = not space.pools and in_set_up(space, trials, fidelities, self.settings)
         if set_up or not len(seen):
             return self._design(space, trials, fidelities, seed)
+        if self.rules.proof and proves(space, trials, fidelities, self.settings.proof_trials):
+            return self._proof(space, trials, seen, seed)
         rng = trial_rng(seed, trials)
         with torch_seed(rng):
             belief = self._fit(space, seen)
@@ -221,6 +229,29 @@ class Admire(Policy):
                 mixture = rows[trial_rng(seed, trials).integers(len(rows))]
                 return self._proposal(space, mixture, fidelity, phase="design")
         raise NothingToPropose("the pools are used up")
+
+    def _proof(self, space: Space, trials: Trials, seen: Trials, seed: int) -> Proposal:
+        """Return a trial of the target that shows what the smaller sizes are worth.
+
+        On the simplex it is one of uniform draws: the target is too dear for a corner.
+        """
+        target = len(space.fidelities) - 1
+        if space.pools:
+            rows = untried(space, trials, target)
+        else:
+            rows = space.mixtures.sample(2 * _CANDIDATES, trial_rng(seed, trials))
+        if not len(rows):
+            raise NothingToPropose("the target's pool is used up")
+        disagreement = Disagreement(self._fit(space, seen).believe(trials).surrogate)
+        found = rank(disagreement, rows)
+        return self._proposal(
+            space,
+            found.best,
+            target,
+            phase="proof",
+            acquisition_value=float(found.values[0]),
+            based_on=seen.names,
+        )
 
     def _choose(
         self, space: Space, trials: Trials, gain: KnowledgeGradient, mixtures: np.ndarray

@@ -29,6 +29,7 @@ class Rules:
             (on the simplex).
         caution: Standard deviations that are taken off predicted scores where mixtures are compared
             for the recommendation (on the simplex).
+        proof: Where smaller sizes come first, a trial of the target shows what they are worth.
     """
 
     credit: float = 0.1
@@ -36,6 +37,7 @@ class Rules:
     tied: bool = True
     trusted: int = 6
     caution: float = 0.5
+    proof: bool = True
 
 
 def in_set_up(
@@ -89,6 +91,27 @@ def open_fidelities(
     if space.pools:
         affordable = [size for size in affordable if len(untried(space, trials, size))]
     return affordable or [target]
+
+
+def proves(space: Space, trials: Trials, fidelities: list[int], proof_trials: int) -> bool:
+    """Tell whether the next trial is to show what the smaller sizes that were tried are worth.
+
+    The first trial at the target is of what these promise most, but it tells little of them: at
+    each size the level of the scores is free. It takes a second one, and if that is again of a
+    mixture that they promise much of, the two are alike and still tell little. So the proof trials
+    after the first are of mixtures by which the models of how sizes agree can be told apart.
+
+    Args:
+        space: The campaign's space.
+        trials: All trials so far, pending and failed ones included.
+        fidelities: Positions of those that may be tried now (``open_fidelities``).
+        proof_trials: Trials of the target that open all sizes.
+    """
+    target = len(space.fidelities) - 1
+    at_target = trials.telling & (trials.fidelities == target)
+    smaller = trials.observed & (trials.fidelities < target)
+    proving = 1 <= int(at_target.sum()) < proof_trials
+    return proving and fidelities == [target] and bool(smaller.any())
 
 
 def next_design_mixture(  # noqa: PLR0913

@@ -46,7 +46,7 @@ class Proposal:
         fidelity: Name of the fidelity to train.
         cost: Expected cost in the campaign's unit.
         policy: Name of the policy that proposed it.
-        phase: ``design`` (set-up) or ``search``.
+        phase: ``design`` (set-up), ``proof`` (of the smaller sizes) or ``search``.
         acquisition_value: Value of the acquisition function, None where there is none.
         based_on: Ids of the observed trials that the proposal rests on.
     """

@@ -207,9 +207,13 @@ class Surrogate:
         total = total + (share * linear).sum() * inputs.square().sum(dim=1)
         for index, part in enumerate(self.parts):
             total = total - moments.solved[index].square().sum(dim=(0, 1))
-            between = part.probability * part.weights**2
-            total = total + torch.einsum("sp,spb->b", between, moments.offsets[index] ** 2)
+            total = total + _between(part, moments.offsets[index])
         return total.clamp_min(0)
+
+    def disagreement(self, moments: Moments) -> Tensor:
+        """Return what of the variances (``b``) is between the draws: that of their means."""
+        parts = zip(self.parts, moments.offsets, strict=True)
+        return torch.stack([_between(part, offsets) for part, offsets in parts]).sum(dim=0)
 
     def noise(self, fidelity: int) -> float:
         """Return the variance of the noise of one trial's score at a fidelity."""
@@ -299,6 +303,11 @@ class Surrogate:
                 )
             )
         return replace(self, parts=tuple(parts))
+
+
+def _between(part: Part, offsets: Tensor) -> Tensor:
+    """Variances (``b``) of the score between draws, whose means are so far off (``S x P x b``)."""
+    return torch.einsum("sp,spb->b", part.probability * part.weights**2, offsets**2)
 
 
 def _contract(left: Tensor, right: Tensor) -> Tensor:

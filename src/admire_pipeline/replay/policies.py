@@ -30,6 +30,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "admire-uneven": {"rules": {"even": False}},
     "admire-untied": {"rules": {"tied": False}},
     "admire-trusting": {"rules": {"trusted": 0}},
+    "admire-unproven": {"rules": {"proof": False}},
     "admire-bold": {"rules": {"caution": 0.0}},
 }
 """Our policy with one of its choices taken back each, by name (docs/optimizer.md)."""

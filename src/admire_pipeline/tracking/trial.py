@@ -104,7 +104,7 @@ class Trial:
         cost: In the campaign's unit; expected while the trial is pending.
         seed: Of everything random in the trial, below 2**31.
         policy: Who proposed it.
-        phase: `design` or `search`.
+        phase: `design`, `proof` or `search`.
         recipe: Hash of what the score depends on besides mixture and fidelity.
         status: What it means to the optimizer.
         score: Objective, maximised; None unless observed.
