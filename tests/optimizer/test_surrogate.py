@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import multivariate_t
 
 from admire_pipeline.mixture import MixtureSpace
@@ -501,3 +503,36 @@ def test_of_all_draws_the_likeliest_are_the_surrogate_itself() -> None:
     assert len(few.draws) == 3
     assert few.weight.max() >= model.weight.max()
     assert np.isfinite(few.predict(test)).all()
+
+
+@given(
+    metrics=st.integers(1, 8),
+    trials=st.integers(1, 30),
+    seed=st.integers(0, 99),
+    gaps=st.floats(0, 1),
+)
+@settings(max_examples=50, deadline=None)
+def test_metrics_that_different_trials_have_make_few_models(
+    metrics: int, trials: int, seed: int, gaps: float
+) -> None:
+    values = np.random.default_rng(seed).normal(size=(trials, metrics))
+    values[np.random.default_rng([seed, 1]).random(values.shape) < gaps] = np.nan
+    values[0] = 0.0  # each metric is known of some trial
+    groups = fitting._patterns(values)
+    assert sorted(np.concatenate([columns for _, columns in groups])) == list(range(metrics))
+    left = sum(np.isfinite(values[np.ix_(rows, columns)]).sum() for rows, columns in groups)
+    for rows, columns in groups:
+        assert len(rows) and np.isfinite(values[np.ix_(rows, columns)]).all()
+    patterns = np.unique(np.isfinite(values), axis=1).shape[1]
+    assert len(groups) <= patterns
+    if patterns <= 4:
+        assert left == np.isfinite(values).sum()
+    elif gaps < 0.1:
+        assert len(groups) == 4
+
+
+def test_metrics_of_which_no_trial_has_two_stay_apart() -> None:
+    values = np.full((30, 6), np.nan)
+    for column in range(6):
+        values[5 * column : 5 * column + 5, column] = 1.0
+    assert len(fitting._patterns(values)) == 6

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ _FIRST_LOOK, _SECOND_LOOK = 32, 64  # trials: enough to tell good hyperparameter
 _KEPT, _LEAST_KEPT = 32, 8  # draws, the most probable ones over all metrics
 _NUMBERS = 2**20  # in the factors of those kept: 8 MB, which stay in the cache
 _LEAST_PROBABILITY = 1e-2
+_PARTS = 4  # models beside one another, one for each group of metrics that the same trials have
+_LEAST_LEFT = 0.5  # of the values of two that become one
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def fit(space: Space, seen: Trials, settings: SurrogateSettings) -> Surrogate:
         probabilities = [weigh(draws, part, averaged=True, most=_SECOND_LOOK) for part in data]
     together = torch.cat(probabilities, dim=1)
     likely = (together >= _LEAST_PROBABILITY * together.amax(dim=0)).any(dim=1).nonzero()[:, 0]
-    room = max(_LEAST_KEPT, min(_KEPT, _NUMBERS // len(seen) ** 2))
+    numbers = sum(len(part.inputs) ** 2 for part in data)  # of one draw, in all factors
+    room = max(_LEAST_KEPT, min(_KEPT, _NUMBERS // numbers))
     likely = likely[together[likely].sum(dim=1).argsort(descending=True, stable=True)[:room]]
     draws = draws[likely]
     parts = []
@@ -158,12 +161,26 @@ def _outputs(space: Space, seen: Trials, settings: SurrogateSettings) -> _Output
     return _Outputs(seen.metrics[:, used], seen.metric_errors[:, used], weights[used], names)
 
 
-def _patterns(values: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the rows and the columns of metrics (of ``n x P``) that the same trials have."""
+def _patterns(values: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Group metrics (of ``n x P``) by the trials that have them: the rows, and the columns.
+
+    Each group is a model of its own, so there are to be few. While there are more than ``_PARTS``
+    two are made one, of the trials that have both, as long as that leaves half of their values.
+    """
     known = np.isfinite(values)
-    patterns, group = np.unique(known, axis=1, return_inverse=True)
-    for index in range(patterns.shape[1]):
-        yield np.flatnonzero(patterns[:, index]), np.flatnonzero(group.ravel() == index)
+    _, group = np.unique(known, axis=1, return_inverse=True)
+    columns = [np.flatnonzero(group.ravel() == index) for index in range(group.max() + 1)]
+    while len(columns) > _PARTS:
+        pairs = [np.append(*pair) for pair in combinations(columns, 2)]
+        left = [
+            known[:, pair].all(axis=1).sum() * len(pair) - known[:, pair].sum() for pair in pairs
+        ]
+        merged = pairs[int(np.argmax(left))]
+        if known[:, merged].all(axis=1).sum() * len(merged) < _LEAST_LEFT * known[:, merged].sum():
+            break
+        gone = set(merged)
+        columns = [other for other in columns if other[0] not in gone] + [np.sort(merged)]
+    return [(np.flatnonzero(known[:, each].all(axis=1)), each) for each in columns]
 
 
 def _known_noise(seen: Trials, count: int) -> Tensor:
