@@ -40,7 +40,7 @@ Table = list[tuple[np.ndarray, np.ndarray]]  # mixtures and scores of each fidel
 def made_up() -> tuple[Table, list[float]]:
     """Five domains, sizes of very different cost; the smallest one ranks mixtures its own way."""
     rng = np.random.default_rng(5)
-    mixtures = [rng.dirichlet(np.ones(5), size=n) for n in (40, 25, 15)]
+    mixtures = [rng.dirichlet(np.ones(5), size=n) for n in (40, 30, 25)]
     tables = []
     for level, x in enumerate(mixtures):
         below = 2 - level
