@@ -13,7 +13,10 @@ from admire_pipeline.replay.table import RunTable
 Kind = Literal["transfer", "noise", "reversed"]
 """What the smaller sizes tell about the target: the order of mixtures, nothing, the opposite."""
 
-KINDS: tuple[str, ...] = get_args(Kind)
+CHEAP = "cheap-"
+"""Before a kind: the smallest size is next to free, at a thousandth of the target's cost."""
+
+KINDS: tuple[str, ...] = (*get_args(Kind), *(CHEAP + kind for kind in get_args(Kind)))
 
 PREFIX = "made-up-"
 """The tables' names: this, then the kind."""
@@ -28,7 +31,7 @@ def made_up_table(
     kind: str,
     *,
     domains: int = 8,
-    costs: Sequence[float] = (0.02, 0.2, 1.0),
+    costs: Sequence[float] | None = None,
     metrics: int = 3,
     runs: Sequence[int] = (200, 100, 80),
     seed: int = 0,
@@ -42,9 +45,10 @@ def made_up_table(
     draws of varied concentration, others at each size. Weights and metrics have nine digits.
 
     Args:
-        kind: ``transfer``, ``noise`` or ``reversed``.
+        kind: ``transfer``, ``noise`` or ``reversed``, or one of these after ``cheap-``.
         domains: ``K >= 2``.
         costs: Cost of a run at each of the ``M`` fidelities, ascending; the last is the target.
+            None: 0.02, 0.2 and 1, or after ``cheap-`` 0.001, 0.06 and 1.
         metrics: ``P >= 1``; higher is better.
         runs: Number of runs at each fidelity, ``M``.
         seed: Another one makes another table.
@@ -60,7 +64,9 @@ def made_up_table(
 
     if kind not in KINDS:
         raise UserError(f"kind: unknown {kind!r}; {suggest(kind, KINDS)}")
-    rng = np.random.default_rng([seed, KINDS.index(kind)])
+    costs = costs or ((0.001, 0.06, 1.0) if kind.startswith(CHEAP) else (0.02, 0.2, 1.0))
+    told = kind.removeprefix(CHEAP)
+    rng = np.random.default_rng([seed, KINDS.index(told)])
     frequencies = rng.standard_t(5, (metrics, _TERMS, domains)) * 2
     phases = rng.uniform(0, 2 * np.pi, (metrics, _TERMS))
     amplitudes = rng.standard_normal((metrics, _TERMS)) / _TERMS**0.5
@@ -81,8 +87,8 @@ def made_up_table(
         noise = _NOISE
         if size < len(costs) - 1:
             noise *= 3
-            values = {"transfer": values, "noise": 0 * values, "reversed": -values}[kind]
-            noise = 1.0 if kind == "noise" else noise
+            values = {"transfer": values, "noise": 0 * values, "reversed": -values}[told]
+            noise = 1.0 if told == "noise" else noise
         values = (values + noise * rng.standard_normal(values.shape)).round(_DIGITS)
         frame = pd.DataFrame(
             np.hstack([mixtures, values]),

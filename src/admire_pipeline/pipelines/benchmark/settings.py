@@ -11,7 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 PUBLISHED = ("pile", "tulu")
 """Tables that are found or downloaded by their name."""
 
-MADE_UP = ("made-up-noise", "made-up-reversed", "made-up-transfer")
+MADE_UP = tuple(
+    f"made-up-{how}{told}" for how in ("", "cheap-") for told in ("noise", "reversed", "transfer")
+)
 """Tables that are made up."""
 
 MAX_SEEDS = 1000
