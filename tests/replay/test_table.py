@@ -70,11 +70,12 @@ def test_rounded_weights_are_renormalised_and_exact_ones_keep_their_bits() -> No
     table = RunTable.from_frame("mine", frame, "maximize")
     assert table.notes == (
         "The weights of 1 of 5 runs were renormalised: they summed to 1 only within 0.004.",
+        "Columns that are not used: comment.",
     )
     np.testing.assert_allclose(table.mixtures("large").sum(axis=1), 1, rtol=0, atol=1e-15)
     assert table.mixtures("large")[0, 0] == 0.104 / (0.104 + 0.9)
     assert table.mixtures("large")[1].tolist() == [1 / 3, 1 - 1 / 3]
-    assert RunTable.from_frame("mine", runs(), "maximize").notes == ()
+    assert RunTable.from_frame("mine", runs().drop(columns="comment"), "maximize").notes == ()
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -132,6 +133,8 @@ def put(column: str, value: object, row: int = 2) -> Callable[[pd.DataFrame], pd
         (put("metric.qa", None), "metric.qa is missing in row 3; allowed: runs of the target 'lar"),
         (put("metric.qa", "n/a?", row=3), "metric.qa is n/a\\? in row 4; allowed: a finite number"),
         (put("metric.qa", float("-inf"), row=3), "metric.qa is -inf in row 4"),
+        (put("split", ""), "split is empty in row 3; allowed: pool, held_out"),
+        (put("metric_se.mth", 0.1), "metric_se.mth is of no metric; did you mean 'math'"),
         (put("split", "pol"), "split 'pol' in row 3; did you mean 'pool'.*allowed: pool, held_out"),
         (lambda f: f.assign(split="held_out"), "split leaves no run of the target 'large' in the"),
         (lambda f: f.assign(cost=1.0), "'large' and 'tiny' cost the same on average"),

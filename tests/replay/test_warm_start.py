@@ -71,7 +71,14 @@ def test_a_metric_that_is_bounded_alone_may_be_missing(tmp_path: Path) -> None:
         (lambda f: f.rename(columns={"mixture.code": "mixture.cod"}), "domain 'cod' is not in the"),
         (lambda f: f.assign(**{"mixture.new": 0.0}), "domain 'new' is not in the config"),
         (lambda f: f.replace({"fidelity": {"tiny": "tinny"}}), "'tinny' .* did you mean 'tiny'"),
-        (lambda f: f.drop(columns="metric.qa"), "has no column metric.qa, which the objective"),
+        (
+            lambda f: f.drop(columns=["metric.qa", "metric_se.qa"]),
+            "has no column metric.qa, which the objective",
+        ),
+        (
+            lambda f: f.drop(columns="metric.qa"),
+            "metric_se.qa is of no metric; allowed: loss, other",
+        ),
         (lambda f: f.assign(**{"metric.qa": [0.1, None]}), "metric.qa is empty in row 2"),
         (lambda f: f.assign(**{"metric_se.qa": -1.0}), "metric_se.qa is -1.0 in row 1; allowed: a"),
     ],
@@ -90,3 +97,14 @@ def test_a_domain_that_no_run_names(tmp_path: Path) -> None:
     runs().to_parquet(tmp_path / "runs.parquet")
     with pytest.raises(UserError, match="has no column mixture.books; allowed: the domains of"):
         tabulate_known_runs(tmp_path / "runs.parquet", three, "search.warm_start")
+
+
+def test_copies_of_a_row_are_no_second_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    twice = pd.concat([runs(), runs(), runs().assign(**{"metric.qa": [0.3, 0.4]})])
+    twice.reset_index(drop=True).to_parquet(tmp_path / "runs.parquet")
+    with caplog.at_level("INFO"):
+        table = tabulate_known_runs(tmp_path / "runs.parquet", SPACE, "search.warm_start")
+    assert "2 rows are copies of others and left out" in caplog.text
+    assert table["trial"].tolist() == ["warm-0001", "warm-0002", "warm-0005", "warm-0006"]

@@ -6,12 +6,14 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from kedro.pipeline import Node
 
+from admire_pipeline.errors import UserError
 from admire_pipeline.pipelines.search import SearchSettings, campaign_space, tabulate_trials
 from admire_pipeline.training.corpus import Corpus
 from admire_pipeline.training.corpus.settings import CorpusSettings
-from admire_pipeline.training.objective import ObjectiveSettings
+from admire_pipeline.training.objective import ObjectiveSettings, metric_range
 from admire_pipeline.training.settings import EvaluationSettings, Ladder
 
 if TYPE_CHECKING:
@@ -44,6 +46,15 @@ def read_warm_start(
         return tabulate_trials([], space, {})
     path = project_folder / Path(search.warm_start).expanduser()
     known = tabulate_known_runs(path, space, "search.warm_start")
+    for metric in space.objective:
+        least, most = metric_range(metric)
+        values = known[f"metric.{metric}"]
+        if (beyond := np.flatnonzero((values < least) | (values > most))).size:
+            raise UserError(
+                f"search.warm_start: {path}: metric.{metric} is {values[beyond[0]]:g} in row "
+                f"{known['trial'][beyond[0]].removeprefix('warm-').lstrip('0')}; allowed: "
+                f"{least:g} to {most:g}, as measured (a loss is not negated)"
+            )
     logger.info("warm start: %d runs of %s", len(known), path)
     for metric in search.constraints:
         if known[f"metric.{metric}"].isna().all():

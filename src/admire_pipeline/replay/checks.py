@@ -97,23 +97,27 @@ def checked_runs(name: str, frame: pd.DataFrame, splits: Sequence[str]) -> Runs:
     """
     import pandas as pd
 
+    has = f"the table has {printable(', '.join(map(str, frame.columns)))}"
     for column in ("fidelity", "cost"):
         if column not in frame.columns:
-            known = [str(other) for other in frame.columns]
-            raise UserError(
-                f"{name}: column {column!r} is missing; {suggest_nearest(column, known)}"
-                f"the table has {printable(', '.join(known))}"
-            )
+            near = suggest_nearest(column, map(str, frame.columns))
+            raise UserError(f"{name}: column {column!r} is missing; {near}{has}")
     if frame.empty:
         raise UserError(f"{name}: has no rows; allowed: at least one run")
     domains = _named(frame, MIXTURE_PREFIX)
     metrics = _named(frame, METRIC_PREFIX)
     if len(domains) < 2:
         raise UserError(
-            f"{name}: has {len(domains)} columns {MIXTURE_PREFIX}<domain>; allowed: at least 2"
+            f"{name}: has {len(domains)} columns {MIXTURE_PREFIX}<domain>; allowed: at least 2; "
+            f"{has}"
         )
     if not metrics:
-        raise UserError(f"{name}: has no column {METRIC_PREFIX}<name>; allowed: at least 1")
+        raise UserError(f"{name}: has no column {METRIC_PREFIX}<name>; allowed: at least 1; {has}")
+    for of in _named(frame, METRIC_ERROR_PREFIX):
+        if of not in metrics:
+            raise UserError(
+                f"{name}: {METRIC_ERROR_PREFIX}{of} is of no metric; {suggest(of, metrics)}"
+            )
     if taken := sorted({AVERAGE, ALL} & set(metrics)):
         raise UserError(
             f"{name}: {METRIC_PREFIX}{taken[0]} has the name of a mean that is reported; "
@@ -144,7 +148,10 @@ def checked_runs(name: str, frame: pd.DataFrame, splits: Sequence[str]) -> Runs:
         if column in frame.columns
     }
     parts = [tidy, pd.DataFrame(weights, columns=list(mixtures)), pd.DataFrame(values)]
-    return Runs(domains, metrics, pd.concat(parts, axis=1), notes)
+    used = pd.concat(parts, axis=1)
+    if unused := [str(column) for column in frame.columns if column not in used]:
+        notes = (*notes, f"Columns that are not used: {printable(', '.join(unused))}.")
+    return Runs(domains, metrics, used, notes)
 
 
 def _named(frame: pd.DataFrame, prefix: str) -> tuple[str, ...]:
@@ -155,7 +162,8 @@ def _named(frame: pd.DataFrame, prefix: str) -> tuple[str, ...]:
 
 def _texts(name: str, column: pd.Series, allowed: Sequence[str] = ()) -> np.ndarray:
     if (empty := np.flatnonzero(column.isna() | (column == ""))).size:
-        raise UserError(f"{name}: {column.name} is empty in row {empty[0] + 1}; allowed: a name")
+        valid = ", ".join(allowed) or "a name"
+        raise UserError(f"{name}: {column.name} is empty in row {empty[0] + 1}; allowed: {valid}")
     texts = column.astype(str).to_numpy(dtype=object)
     for row, text in enumerate(texts):
         if allowed and text not in allowed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+logger = logging.getLogger(__name__)
+
+
 def tabulate_known_runs(path: Path, space: Space, key: str) -> pd.DataFrame:
     """Read a run table as observed trials of a space.
 
-    Fidelities are taken by name, not by cost, and every row is used, whatever its ``split``. Scores
-    are the objective's weighted sum of the run's metrics; their standard errors follow from those
-    of the metrics, taken as independent, where all are known.
+    Fidelities are taken by name, not by cost, and every row is used, whatever its ``split``, but
+    for copies of others, which are no second training. Scores are the objective's weighted sum of
+    the run's metrics; their standard errors follow from those of the metrics, taken as independent,
+    where all are known.
 
     Args:
         path: A run table (``table`` describes the format).
@@ -88,7 +93,7 @@ def tabulate_known_runs(path: Path, space: Space, key: str) -> pd.DataFrame:
         }
     )
     mixture = runs.frame[[MIXTURE_PREFIX + name for name in space.mixtures.domains]]
-    return pd.concat(
+    made = pd.concat(
         [
             trials,
             mixture,
@@ -97,6 +102,10 @@ def tabulate_known_runs(path: Path, space: Space, key: str) -> pd.DataFrame:
         ],
         axis=1,
     )
+    copies = made.drop(columns="trial").duplicated()
+    if copies.any():
+        logger.info("%s: %d rows are copies of others and left out", where, copies.sum())
+    return made[~copies].reset_index(drop=True)
 
 
 def _check_names(where: str, what: str, found: Sequence[str], allowed: Sequence[str]) -> None:
