@@ -29,7 +29,11 @@ def runs(project: Project) -> Path:
     frame.to_csv(project.folder / "semicolons.csv", index=False, sep=";")
     largest = frame[frame["fidelity"] == made.fidelities[-1].name]
     largest.to_csv(project.folder / "one.csv", index=False)
-    odd = frame.replace({"fidelity": {made.fidelities[0].name: "tiny model (1%)"}})
+    frame.rename(columns={"metric.metric-1": "metric.eval_loss"}).to_csv(
+        project.folder / "losses.csv", index=False
+    )
+    frame.assign(**{"metric.metric-2": 0.5}).to_csv(project.folder / "same.csv", index=False)
+    odd = frame.replace({"fidelity": {made.fidelities[0].name: "qwen/tiny (1%)/"}})
     odd.to_csv(project.folder / "odd.csv", index=False)
     return path
 
@@ -67,7 +71,7 @@ def test_a_file_alone_is_enough(
     names = {path.name for path in folder.glob("*.png")}
     assert names == {"regret.png", "regret_published.png", "regret_by_objective.png"}
     assert "normalised honest regret" in output and "random" in output
-    assert "to maximize" in caplog.text
+    assert "to maximize: 4 domains; 30 of 30 runs of size-1 in the pool" in caplog.text
     # The aims are of other tables.
     assert "aims" not in output
 
@@ -122,14 +126,57 @@ def test_losses_and_a_folder_of_ones_own(project: Project, runs: Path, tmp_path:
     assert len(list((out / "jobs").glob("*.parquet"))) == 4
 
 
+def test_an_objective_by_which_nothing_differs_is_left_out(
+    project: Project, runs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    benchmark(project, "--table", "same.csv", *SMALL)
+    summary = pd.read_csv(folder_of(project, "same-pool") / "summary.csv")
+    assert set(summary["objective"]) == {"(mean)", "average", "metric-1"}
+    assert "left out: metric-2, by which all runs of 'size-3' in the pool score" in caplog.text
+
+
+def test_figures_of_an_earlier_command_do_not_stay(project: Project, runs: Path) -> None:
+    folder = folder_of(project)
+    for options in (("metric-1,average", True), ("average", False)):
+        benchmark(project, "--table", "runs.csv", "--objectives", options[0], *SMALL)
+        assert (folder / "regret_by_objective.png").exists() is options[1]
+
+
+def test_metrics_as_evaluation_harnesses_and_spreadsheets_name_them(
+    project: Project, runs: Path
+) -> None:
+    names = {"metric.metric-1": "metric.arc/acc,none", "metric.metric-2": "metric.NA"}
+    pd.read_csv(runs).rename(columns=names).to_csv(project.folder / "named.csv", index=False)
+    output = benchmark(project, "--table", "named.csv", "--objectives", "NA,arc/acc,none", *SMALL)
+    summary = pd.read_csv(folder_of(project, "named-pool") / "summary.csv", keep_default_na=False)
+    assert set(summary["objective"]) == {"(mean)", "NA", "arc/acc,none"}
+    output = benchmark(project, "--table", "named.csv", "--objectives", "NA", *SMALL)
+    assert "objective NA" in output and "nothing to compare" not in output
+
+
+def test_a_broken_file_of_a_campaign_counts_as_not_run(
+    project: Project, runs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ("--table", "runs.csv", "--objectives", "average", *SMALL)
+    benchmark(project, *options)
+    whole = pd.read_parquet(folder_of(project) / "curves.parquet")
+    broken = next((folder_of(project) / "jobs").glob("random.*"))
+    broken.write_bytes(b"PAR1")
+    benchmark(project, *options)
+    assert f"{broken} cannot be read" in caplog.text
+    fixed = [name for name in COLUMNS if "seconds" not in name]
+    again = pd.read_parquet(folder_of(project) / "curves.parquet")
+    pd.testing.assert_frame_equal(whole[fixed], again[fixed])
+
+
 @pytest.mark.slow
 def test_a_size_may_have_any_name(project: Project, runs: Path) -> None:
     options = ("--objectives", "average", *SMALL, "--policies", "zero-shot", "--seeds", "0")
     output = benchmark(project, "--table", "odd.csv", *options)
-    assert "zero-shot-tiny model (1%)" in output
+    assert "zero-shot-qwen/tiny (1%)/" in output
     (run,) = project.runs()
     assert run.info.status == "FINISHED"
-    assert "area.zero-shot-tiny model _1__" in run.data.metrics
+    assert "area.zero-shot-qwen_tiny _1___" in run.data.metrics
 
 
 def test_quick_is_small(project: Project, runs: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -137,7 +184,8 @@ def test_quick_is_small(project: Project, runs: Path, caplog: pytest.LogCaptureF
     curves = pd.read_parquet(folder_of(project, "runs-pool-quick") / "curves.parquet")
     assert curves["objective"].nunique() == 2 and curves["seed"].nunique() == 2
     assert "a budget of 0.5 pays for no training of the target" in caplog.text
-    assert project.runs()[0].data.params["max_trials"] == "120"
+    assert project.runs()[0].data.params["max_trials"] == "60"
+    assert "budget 0.5, at most 60 trials" in caplog.text
 
 
 def test_a_smaller_benchmark_takes_nothing_from_the_aims(project: Project, runs: Path) -> None:
@@ -185,7 +233,17 @@ def test_the_simulator_of_a_file(project: Project, runs: Path) -> None:
         (("--table", "runs.csv", "--budget", "0"), "benchmark.budget: 0.*greater than 0"),
         (("--table", "runs.csv", "--problem", "pol"), "benchmark.problem: 'pol'.*'simulator'"),
         (("--table", "runs.csv", "--direction", "up"), "benchmark.direction: 'up'.*'minimize'"),
-        (("--table", "made-up-noise", "--direction", "minimize"), "benchmark.direction: 'minim"),
+        (("--table", "made-up-noise", "--direction", "minimize"), "'minim.*allowed: maximize, or"),
+        (("--table", "losses.csv"), "direction: not given, and metric.eval_loss .*maximize, minim"),
+        (
+            ("--table", "runs.csv", "--params", "bechmark.seeds=1"),
+            "bechmark: unknown key.*'benchma",
+        ),
+        (("--table", "runs.csv", "--out", "/proc/mine"), "out: '/proc/mine' cannot be made"),
+        (
+            ("--table", "same.csv", "--objectives", "metric-2"),
+            "'metric-2': all runs of 'size-3' in",
+        ),
         (("--table", "runs.csv", "--params", "benchmark.tabel=x"), "tabel: unknown key.*'table'"),
     ],
 )

@@ -91,6 +91,14 @@ def test_bad_input_is_one_line(project: Project) -> None:
     )
     project.set("parameters.yml", "search.warm_start", "data/other.csv")
     assert "other.csv: domain 'digits' is not in the config" in one_line(project, *step)
+    Path("data/losses.csv").write_text(
+        "fidelity,cost,mixture.letters,mixture.numbers,metric.bits_per_byte.letters\n"
+        "nano,1,0.5,0.5,1.5\nnano,1,0.6,0.4,-1.5\n"
+    )
+    project.set("parameters.yml", "objective", {"weights": {"bits_per_byte.letters": 1}})
+    project.set("parameters.yml", "search.warm_start", "data/losses.csv")
+    line = one_line(project, *step)
+    assert "losses.csv: metric.bits_per_byte.letters is -1.5 in row 2; allowed: 0 to inf" in line
     assert project.runs() == []
     assert "campaign 'test' has no evaluated trial" in one_line(project, "admire", "export-runs")
     line = one_line(project, "run", "--nodes=hash_recipes,propose_trial")
@@ -99,5 +107,8 @@ def test_bad_input_is_one_line(project: Project) -> None:
 
 def test_the_ending_of_the_file_is_checked(project: Project, steps: Steps) -> None:
     steps(project, 1)
+    project.set("parameters.yml", "search.warm_start", "data/known.csv")
+    line = one_line(project, "admire", "export-runs", "--out", "data/known.csv")
+    assert "'data/known.csv' is the campaign's search.warm_start, whose runs would be lost" in line
     line = one_line(project, "admire", "export-runs", "--out", "runs.xlsx")
     assert "--out: 'runs.xlsx' is not allowed; allowed: a .csv or .parquet file" in line

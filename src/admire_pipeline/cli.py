@@ -213,13 +213,20 @@ def export_runs(out: Path | None, env: str | None, verbose: bool) -> None:
 
         store = _campaign_store(env)
         path = out or store.project / RUNS_FILE
+        search = _config_loader(store.project, env)["parameters"].get("search")
+        known = search.get("warm_start") if isinstance(search, Mapping) else None
+        if known and (store.project / Path(known).expanduser()).resolve() == path.resolve():
+            raise UserError(
+                f"--out: {str(path)!r} is the campaign's search.warm_start, whose runs would be "
+                "lost; allowed: another file"
+            )
         runs = tabulate_runs(store.trials(), store.settings.name)
         write_runs(runs, path)
         click.echo(f"{len(runs)} runs of campaign {store.settings.name!r} in {path}")
 
 
 @admire.command()
-@click.option("--table", help="pile, tulu, a made-up table, or a run table: .csv or .parquet.")
+@click.option("--table", help="pile, tulu, made-up-<kind>, or a .csv or .parquet file.  [required]")
 @click.option("--policies", help="Names, as in a,b.  [default: all]")
 @click.option("--objectives", help="Names, as in x,y.  [default: all of the table]")
 @click.option("--seeds", help="Seeds, as in 0-4 or 1,3.  [default: 0-4]")
@@ -228,7 +235,9 @@ def export_runs(out: Path | None, env: str | None, verbose: bool) -> None:
 @click.option("--direction", help="Of a file's metrics, maximize or minimize.  [default: maximize]")
 @click.option("--out", help="Folder.  [default: data/08_reporting/benchmark/<table>-<problem>]")
 @click.option("--processes", type=int, help="At once.  [default: one for each core]")
-@click.option("--quick", is_flag=True, default=None, help="A look within 5 minutes, no result.")
+@click.option(
+    "--quick", is_flag=True, default=None, help="A first look, too small to conclude from."
+)
 @click.option("--params", default="", callback=_split_params, help="As for `kedro run`.")
 @env_option
 @verbose_option

@@ -92,6 +92,9 @@ def check_benchmark(parameters: Any) -> BenchmarkSettings:
         UserError: One line that names the first faulty key, its value and what is allowed.
     """
     given = parameters.get("benchmark") if isinstance(parameters, Mapping) else None
+    known = [name for name in Configuration.model_fields if name != "corpus"]
+    if unknown := sorted(set(parameters if isinstance(parameters, Mapping) else ()) - set(known)):
+        raise UserError(f"{unknown[0]}: unknown key; {suggest(unknown[0], known)}")
     if not isinstance(given, Mapping):
         raise UserError(f"benchmark: {given!r} is not allowed; allowed: a mapping")
     return validate_settings(BenchmarkSettings, given, "benchmark")

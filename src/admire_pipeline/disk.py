@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
+
+logger = logging.getLogger(__name__)
 
 
 def sync(folder: Path) -> None:
@@ -48,6 +53,17 @@ def writing(folder: Path) -> Iterator[None]:
 def write_atomically(path: Path, text: str) -> None:
     """Write a file so that a crash leaves the old content or the new, never a part."""
     save_atomically(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def read_cached(path: Path) -> Any:
+    """Read a JSON file that can be made anew: None where there is none, or a broken one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        logger.warning("%s cannot be read; it is made anew", path)
+        return None
 
 
 def save_atomically(path: Path, save: Callable[[Path], object]) -> None:

@@ -15,7 +15,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from admire_pipeline.disk import write_atomically
+from admire_pipeline.disk import read_cached, write_atomically
 from admire_pipeline.replay.table import RunTable
 
 REVISION = 1
@@ -137,8 +137,8 @@ def fit_metric(table: RunTable, metric: str) -> MetricModel:
 
 def cached_fit(table: RunTable, metric: str, path: Path) -> MetricModel:
     """Read a fit from its file; make both where there is none."""
-    if path.exists():
-        return MetricModel(**json.loads(path.read_text(encoding="utf-8")))
+    if (cached := read_cached(path)) is not None:
+        return MetricModel(**cached)
     model = fit_metric(table, metric)
     write_atomically(path, json.dumps(asdict(model)))
     return model

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from pyarrow import ArrowException
 
 from admire_pipeline.disk import save_atomically
 from admire_pipeline.optimizer import Policy, PolicySettings
@@ -19,6 +21,8 @@ from admire_pipeline.replay.code import fingerprint, table_hash
 from admire_pipeline.replay.problem import PoolProblem, Problem
 from admire_pipeline.replay.synthetic import made_up_table
 from admire_pipeline.replay.table import RunTable
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = (
     "policy",
@@ -140,6 +144,17 @@ class Plan:
         return self.folder / JOBS / f"{name.encode()[:150].decode(errors='ignore')}.{key}.parquet"
 
 
+def read_job(path: Path) -> pd.DataFrame | None:
+    """Read a job's file: None where there is none, or a broken one, which a line says."""
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ArrowException):
+        logger.warning("%s cannot be read; its campaign counts as not run", path)
+        return None
+
+
 def read_kept(folder: Path, names: Collection[str], seeds: Collection[int]) -> pd.DataFrame:
     """Read the finished campaigns of some policies and seeds, whatever benchmark ran them.
 
@@ -159,8 +174,8 @@ def read_kept(folder: Path, names: Collection[str], seeds: Collection[int]) -> p
         job, _, seed = path.stem.rpartition(".")[0].rpartition(".")
         if not seed.isdecimal() or int(seed) not in seeds or not job.startswith(beginnings):
             continue
-        frame = pd.read_parquet(path)
-        if CUT not in frame or not frame[CUT].any():
+        frame = read_job(path)
+        if frame is not None and (CUT not in frame or not frame[CUT].any()):
             about = frame.loc[0, ["policy", "table", "problem", "objective", "seed", "budget"]]
             found[tuple(about)] = frame.reindex(columns=[*COLUMNS, CODE])
     if not found:

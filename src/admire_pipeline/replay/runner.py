@@ -20,7 +20,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from admire_pipeline.errors import UserError
-from admire_pipeline.replay.jobs import CODE, COLUMNS, Job, Plan, code_of, run_job
+from admire_pipeline.replay.jobs import CODE, COLUMNS, Job, Plan, code_of, read_job, run_job
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +88,8 @@ def run_plan(plan: Plan, processes: int, *, redo: bool = False) -> Outcome:
                 failures.append(f"{job}: {error}")
                 bar.write(f"failed: {failures[-1]}", file=sys.stderr)
             bar.update()
-    done = [path for job in plan.jobs() if (path := plan.path(job)).exists()]
-    frames = [pd.read_parquet(path) for path in done]
+    read = (read_job(plan.path(job)) for job in plan.jobs())
+    frames = [frame for frame in read if frame is not None]
     curves = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
     return Outcome(curves[list(COLUMNS)], tuple(failures), len(finished), len(outdated))
 
@@ -210,10 +210,9 @@ def _finished(plan: Plan) -> tuple[dict[Job, float], set[Job]]:
     outdated: set[Job] = set()
     codes: dict[str, str] = {}
     for job in plan.jobs():
-        path = plan.path(job)
-        if not path.exists():
+        frame = read_job(plan.path(job))
+        if frame is None:
             continue
-        frame = pd.read_parquet(path, columns=["propose_seconds", "recommend_seconds", CODE])
         finished[job] = float(frame["propose_seconds"].sum() + frame["recommend_seconds"].sum())
         if job.policy not in codes:
             policy = plan.make_policy(job.policy, plan.make_problem(job))

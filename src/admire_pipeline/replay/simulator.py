@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from admire_pipeline.disk import write_atomically
+from admire_pipeline.disk import read_cached, write_atomically
 from admire_pipeline.mixture import MixtureSpace
 from admire_pipeline.optimizer import Space
 from admire_pipeline.replay.code import table_hash
@@ -85,8 +85,8 @@ class SimulatorProblem(Problem):
 
     def _best(self, known: np.ndarray, rng: np.random.Generator, path: Path) -> float:
         """The maximum over the simplex, from its file where there is one."""
-        if path.exists():
-            return float(json.loads(path.read_text(encoding="utf-8"))["score"])
+        if (cached := read_cached(path)) is not None:
+            return float(cached["score"])
         space = MixtureSpace(tuple(map(str, range(known.shape[1]))))
         tried = np.vstack([known, space.sample(_RANDOM, rng), space.spread(_RANDOM, rng)])
         scores = self._scores(tried)

@@ -32,7 +32,8 @@ def print_benchmark(folder: Path, seeds: Sequence[int], console: Console) -> Non
     from admire_pipeline.reporting.benchmark_files import SUMMARY
 
     if (folder / SUMMARY).exists():
-        summary = pd.read_csv(folder / SUMMARY)
+        # An objective may be called NA.
+        summary = pd.read_csv(folder / SUMMARY, keep_default_na=False, na_values=[""])
         shown = whole(summary).sort_values("area")
         if len(shown):
             console.print(_regrets(shown))

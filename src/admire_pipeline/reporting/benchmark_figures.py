@@ -83,7 +83,7 @@ def draw_regret(
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     figure.supxlabel(_COST, fontsize=10)
-    figure.supylabel(f"normalised {value} regret\n(0: the best, 1: a random pick)", fontsize=10)
+    figure.supylabel(f"normalised {value} regret\n(0: the best, 1: {_one(curves)})", fontsize=10)
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
     seeds = curves["seed"].nunique()
@@ -206,6 +206,12 @@ def _shares(
 def _problem(curves: pd.DataFrame) -> str:
     first = curves.iloc[0]
     return _plain(f"{first['table']}, {first['problem']}")
+
+
+def _one(curves: pd.DataFrame) -> str:
+    """What a regret of 1 is."""
+    pool = curves["problem"].iloc[0] == "pool"
+    return "a random run of the pool" if pool else "the mean of the table's mixtures"
 
 
 def _plain(text: str) -> str:

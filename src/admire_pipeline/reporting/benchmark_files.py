@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CURVES = "curves.parquet"
 SUMMARY = "summary.csv"
+FIGURES = ("regret.png", "regret_published.png", "regret_by_objective.png", "fidelities.png")
 
 
 def write_report(folder: Path, curves: pd.DataFrame, table: RunTable) -> list[Path]:
@@ -52,8 +53,11 @@ def write_report(folder: Path, curves: pd.DataFrame, table: RunTable) -> list[Pa
         figures["fidelities.png"] = draw_fidelities(curves, shown, order)
     save_atomically(folder / CURVES, lambda path: curves.to_parquet(path, index=False))
     save_atomically(folder / SUMMARY, lambda path: summary.to_csv(path, index=False))
-    for name, figure in figures.items():
-        save_atomically(folder / name, figure.savefig)
+    for name in FIGURES:
+        if name in figures:
+            save_atomically(folder / name, figures[name].savefig)
+        else:
+            (folder / name).unlink(missing_ok=True)  # of an earlier command
     return [folder / name for name in (CURVES, SUMMARY, *figures)]
 
 

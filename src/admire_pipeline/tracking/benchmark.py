@@ -29,8 +29,9 @@ _BATCH = 1000
 """Metrics that MLflow takes at once."""
 
 
-_FORBIDDEN = re.compile(r"[^\w\-. :/]")
-"""What MLflow takes in no metric's name; a policy's may hold it, as it may hold a size's name."""
+_FORBIDDEN = re.compile(r"[^\w\-. :]")
+"""What MLflow does not take in a metric's name, or (`/`) takes for a path; a policy's name may hold
+it, as it may hold a size's."""
 
 
 class BenchmarkStore:

@@ -33,17 +33,20 @@ def plan_benchmark(benchmark: BenchmarkSettings, store: BenchmarkStore) -> Plan:
     table = load_table(benchmark, store.project)
     plan = make_plan(benchmark, table, store.project)
     sizes = ", ".join(
-        f"{len(table.rows(size.name))} runs of {size.name} (cost {size.cost:.4g})"
+        f"{table.pool(size.name).sum()} of {len(table.rows(size.name))} runs of {size.name} in the "
+        f"pool (cost {size.cost:.4g})"
         for size in table.fidelities
     )
-    logger.info("table %s, to %s: %s", table.name, table.direction, sizes)
+    logger.info(
+        "table %s, to %s: %d domains; %s", table.name, table.direction, len(table.domains), sizes
+    )
     for note in table.notes:
         logger.info("table %s: %s", table.name, note)
     logger.info("%s, policies %s", plan.problem, ", ".join(plan.policies))
     logger.info("objectives %s", ", ".join(plan.objectives))
-    logger.info(
-        "seeds %s, budget %g, in %s", ",".join(map(str, plan.seeds)), plan.budget, plan.folder
-    )
+    most = f", at most {plan.max_trials} trials" if plan.max_trials else ""
+    seeds = ",".join(map(str, plan.seeds))
+    logger.info("seeds %s, budget %g%s, in %s", seeds, plan.budget, most, plan.folder)
     if plan.budget < 1:
         logger.warning(
             "a budget of %g pays for no training of the target: policies that use it alone "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -43,10 +44,13 @@ BUDGET = 15.0
 QUICK_SEEDS = (0, 1)
 QUICK_BUDGET = 5.0
 QUICK_OBJECTIVES = 2
-QUICK_TRIALS = 120
-"""A published policy that buys hundreds of cheap runs fits anew after each, for many minutes; ours
-buys a hundred before its first run of the target."""
+QUICK_TRIALS = 60
+"""A published policy that buys hundreds of cheap runs fits anew after each, for many minutes."""
 QUICK_POLICIES = ("random", "admire-bo", "admire-mfbo", "admire")
+
+
+_LOSS = re.compile(r"(?i)(?<![a-z])(loss|perplexity|ppl|nll|bpb|bits_per_byte)(?![a-z])")
+"""Names of metrics of which less is better."""
 
 
 def load_table(settings: BenchmarkSettings, project: Path) -> RunTable:
@@ -71,13 +75,18 @@ def load_table(settings: BenchmarkSettings, project: Path) -> RunTable:
                 f"{suggest(settings.table, (*PUBLISHED, *MADE_UP))}, or a .csv or .parquet file"
             )
         table = read_table(path, settings.direction or "maximize")
+        if settings.direction is None and (loss := next(filter(_LOSS.search, table.metrics), None)):
+            raise UserError(
+                f"benchmark.direction: not given, and metric.{loss} of {settings.table!r} has the "
+                "name of a loss; allowed: maximize, minimize"
+            )
         # The aims are of the tables of these names alone.
         taken = table.name in (*PUBLISHED, *MADE_UP)
         return replace(table, name=f"{table.name}-file") if taken else table
     if settings.direction not in (None, table.direction):
         raise UserError(
             f"benchmark.direction: {settings.direction!r}, but {settings.table!r} is to "
-            f"{table.direction}; allowed: null, or a file's direction"
+            f"{table.direction}; allowed: {table.direction}, or none"
         )
     return table
 
@@ -94,10 +103,13 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
     from admire_pipeline.replay.synthetic import PREFIX
 
     known = tuple(table.objectives())
-    objectives = settings.objectives or (known[:QUICK_OBJECTIVES] if settings.quick else known)
+    objectives = known[:QUICK_OBJECTIVES] if settings.quick else known
+    if settings.objectives:
+        objectives = _joined(settings.objectives, known)
     try:
         for objective in objectives:
             objective_weights(table, objective)
+        objectives = _telling(objectives, table)
         names = policies.expand(settings.policies or _default_policies(settings), table.fidelities)
     except UserError as error:
         raise UserError(f"benchmark.{error}") from None
@@ -119,9 +131,7 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
         )
     name = f"{table.name}-{settings.problem}{'-quick' if settings.quick else ''}"
     folder = project / (settings.out or REPORTS / name)
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not there.is_dir():
-        raise UserError(f"benchmark.out: {str(there)!r} is a file; allowed: a folder")
+    _make_folder(folder)
     return Plan(
         table=table,
         problem=settings.problem,
@@ -134,6 +144,54 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
         max_trials=settings.max_trials or (QUICK_TRIALS if settings.quick else None),
         made_up=settings.table.removeprefix(PREFIX) if settings.table in MADE_UP else None,
     )
+
+
+def _joined(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Names of which some hold a comma, at which `a,b` was taken apart."""
+    joined: list[str] = []
+    rest = list(names)
+    while rest:
+        counts = [n for n in range(len(rest), 0, -1) if ",".join(rest[:n]) in known]
+        count = counts[0] if counts else 1
+        joined.append(",".join(rest[:count]))
+        del rest[:count]
+    return tuple(joined)
+
+
+def _telling(objectives: Sequence[str], table: RunTable) -> tuple[str, ...]:
+    """The objectives by which the target's runs can be told apart: of others there is no regret."""
+    from admire_pipeline.replay.problem import PoolProblem
+
+    problems = ((objective, PoolProblem(table, objective)) for objective in objectives)
+    told = tuple(name for name, problem in problems if problem.best > problem.typical)
+    if left := [name for name in objectives if name not in told]:
+        why = f"all runs of {table.fidelities[-1].name!r} in the pool score the same"
+        if not told:
+            raise UserError(f"objectives: {left[0]!r}: {why}; allowed: one by which they differ")
+        logger.warning("left out: %s, by which %s", ", ".join(left), why)
+    return told
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder of the results now, not after hours.
+
+    Raises:
+        UserError: If it cannot be made or written to.
+    """
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"benchmark.out: {str(there)!r} is a file; allowed: a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"benchmark.out: {str(folder)!r} cannot be made ({error.strerror}); allowed: a folder "
+            "that can be written to"
+        ) from None
+    if not os.access(folder, os.W_OK):
+        raise UserError(
+            f"benchmark.out: {str(folder)!r} cannot be written to; allowed: a folder that can"
+        )
 
 
 def _able(
