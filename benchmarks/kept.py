@@ -111,39 +111,55 @@ def renew(folder: Path, before: Path, share: float, trials: int | None, processe
     Returns:
         Whether all are renewed.
     """
-    whole = True
-    for kept in sorted(folder.glob("*.parquet")):
-        frames = {str(name): frame for name, frame in pd.read_parquet(kept).groupby(FILE)}
-        groups: dict[tuple[str, str], list[str]] = {}
-        for name, frame in frames.items():
-            if not frame[CUT].any():
-                groups.setdefault((frame["policy"].iloc[0], frame[CODE].iloc[0]), []).append(name)
-        for (policy, code), names in groups.items():
-            try:
-                today = _code(frames[names[0]])
-                if code == today:
-                    continue
-                sample = _sample(names, share, today)
-                sampled = [frames[name] for name in sample]
-                _check_names(sampled)
-                then = _run_again(sampled, before, trials, processes)
-                renewed = [frame.assign(**{CODE: today}) for frame in sampled]
-                now = _run_again(renewed, ROOT, trials, processes)
-            except UserError as error:
-                whole = False
-                print(f"{kept.name}, {policy}: left as it is: {error}")  # noqa: T201
-                continue
-            about = f"{kept.name}, {policy}: {len(sample)} of {len(names)} run again"
-            pairs = zip(sample, then, now, strict=True)
-            other = [name for name, old, new in pairs if not new.equals(old)]
-            if other:
-                whole = False
-                print(f"{about}, none renewed; other steps: {', '.join(other)}")  # noqa: T201
-                continue
+    return all(
+        [
+            _renew_file(kept, before, share, trials, processes)
+            for kept in sorted(folder.glob("*.parquet"))
+        ]
+    )
+
+
+def _renew_file(kept: Path, before: Path, share: float, trials: int | None, processes: int) -> bool:
+    frames = {str(name): frame for name, frame in pd.read_parquet(kept).groupby(FILE)}
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, frame in frames.items():
+        if not frame[CUT].any():
+            groups.setdefault((frame["policy"].iloc[0], frame[CODE].iloc[0]), []).append(name)
+    whole, today, samples = True, {}, {}
+    for group, names in groups.items():
+        try:
+            code = _code(frames[names[0]])
+            if code != group[1]:
+                samples[group] = _sample(names, share, code)
+                _check_names([frames[name] for name in samples[group]])
+                today[group] = code
+        except UserError as error:
+            whole = False
+            print(f"{kept.name}, {group[0]}: left as it is: {error}")  # noqa: T201
+    if not today:
+        return whole
+    sampled = {name: group for group in today for name in samples[group]}
+    try:
+        then = _run_again([frames[name] for name in sampled], before, trials, processes)
+        renewed = [frames[name].assign(**{CODE: today[sampled[name]]}) for name in then]
+        now = _run_again(renewed, ROOT, trials, processes)
+    except UserError as error:
+        print(f"{kept.name}: left as it is: {error}")  # noqa: T201
+        return False
+    for group, code in today.items():
+        names, sample = groups[group], samples[group]
+        about = f"{kept.name}, {group[0]}: {len(sample)} of {len(names)} run again"
+        if not all(name in then for name in sample):
+            whole = False
+            print(f"{kept.name}, {group[0]}: left as it is: other code than this has run it")  # noqa: T201
+        elif other := [name for name in sample if not now[name].equals(then[name])]:
+            whole = False
+            print(f"{about}, none renewed; other steps: {', '.join(other)}")  # noqa: T201
+        else:
             for name in names:
-                frames[name] = frames[name].assign(**{CODE: today})
-            _write(frames, kept)
+                frames[name] = frames[name].assign(**{CODE: code})
             print(f"{about}, the same; all renewed")  # noqa: T201
+    _write(frames, kept)
     return whole
 
 
@@ -191,14 +207,16 @@ def _check_names(frames: list[pd.DataFrame]) -> None:
 
 def _run_again(
     frames: list[pd.DataFrame], checkout: Path, trials: int | None, processes: int
-) -> list[pd.DataFrame]:
+) -> dict[str, pd.DataFrame]:
     """Return the steps of campaigns as the code of a checkout makes them, in another interpreter.
 
     Raises:
-        UserError: If it is not the code that is to run them, or a campaign fails.
+        UserError: If a campaign fails. Those that other code has run are left out.
     """
     if not (checkout / "src" / "admire_pipeline").is_dir():
         raise UserError(f"{checkout}: has no src/admire_pipeline; allowed: a checkout")
+    if not frames:
+        return {}
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder, "given.parquet")
         pd.concat(frames).to_parquet(given)
@@ -215,26 +233,26 @@ def _run_again(
         if ended.returncode:
             said = ended.stderr.strip() or f"ended with {ended.returncode}"
             raise UserError(f"{checkout}: {said.splitlines()[-1]}")
-        files = [Path(folder, frame[FILE].iloc[0]) for frame in frames]
-        return [pd.read_parquet(file)[DECISIVE] for file in files]
+        given.unlink()
+        return {
+            file.name: pd.read_parquet(file)[DECISIVE] for file in Path(folder).glob("*.parquet")
+        }
 
 
 def again(given: Path, out: Path, trials: int | None, processes: int) -> None:
-    """Run the campaigns of a file again, each into a file of its name in a folder.
+    """Run those campaigns of a file that this code has run again, each into a file of its name.
 
     Args:
         given: The file.
-        out: The folder.
+        out: The files' folder.
         trials: So many of each campaign; None: all.
         processes: To run them on, one thread each.
 
     Raises:
-        SystemExit: If the code in use is not that of the campaigns, or one fails.
+        SystemExit: If one fails.
     """
     frames = [frame for _, frame in pd.read_parquet(given).groupby(FILE)]
-    for frame in frames:
-        if _code(frame) != frame[CODE].iloc[0]:
-            raise SystemExit(f"{frame[FILE].iloc[0]}: other code than this has run it")
+    frames = [frame for frame in frames if _code(frame) == frame[CODE].iloc[0]]
     for _, error in run_tasks(partial(_run_one, out, trials), frames, processes):
         if error is not None:
             raise SystemExit(str(error))
