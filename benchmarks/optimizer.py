@@ -2,7 +2,8 @@
 
     python benchmarks/optimizer.py [--policy admire] [--threads 2] [--cases 300x19x17,...]
 
-A case is trials x domains x metrics, at three fidelities. Trials are those of a made-up table, at
+A case is trials x domains x metrics, at three fidelities; a fourth number is the percentage of
+metrics that trials lack, at random. Trials are those of a made-up table, at
 the smallest fidelity most of all. Draws of the hyperparameters that the trials rule out cost no
 time, so `most draws` gives the seconds where as many as are ever kept are, as with noisy trials.
 CPU seconds are printed for machines that have other work to do, and in the end what a long campaign
@@ -15,6 +16,7 @@ import argparse
 import time
 from unittest.mock import patch
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -23,12 +25,12 @@ from admire_pipeline.optimizer import Space, Trials, fitting, make_policy
 from admire_pipeline.replay.synthetic import made_up_table
 
 SHORT, LONG = "30x20x7", "5000x20x7"
-CASES = f"30x19x17,100x19x17,300x19x17,1000x19x17,300x50x17,{SHORT},{LONG}"
-AIMS = {"300x19x17": 5.0, "1000x19x17": 30.0}
+CASES = f"30x19x17,100x19x17,300x19x17,300x19x17x10,1000x19x17,300x50x17,{SHORT},{LONG}"
+AIMS = {"300x19x17": 5.0, "300x19x17x10": 5.0, "1000x19x17": 30.0}
 MORE = 2.5  # seconds that a proposal and a recommendation may take beyond those of a short campaign
 
 
-def make_case(trials: int, domains: int, metrics: int) -> tuple[Space, Trials]:
+def make_case(trials: int, domains: int, metrics: int, lacking: int = 0) -> tuple[Space, Trials]:
     """Make a campaign up whose sizes inform: 60, 30 and 10 % of the trials at each."""
     runs = [trials * 6 // 10, trials * 3 // 10]
     table = made_up_table(
@@ -40,6 +42,9 @@ def make_case(trials: int, domains: int, metrics: int) -> tuple[Space, Trials]:
     frame = pd.concat([table.frame, outcome.rename("score")], axis=1).assign(
         trial=[f"trial-{number}" for number in range(trials)], status="observed"
     )
+    names = [f"metric.{name}" for name in table.metrics]
+    gaps = np.random.default_rng(0).random((trials, metrics)) < lacking / 100
+    frame[names] = frame[names].mask(gaps)
     return space, Trials.from_frame(space, frame)
 
 
@@ -58,7 +63,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--policy", default="admire")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cases", default=CASES, help="trials x domains x metrics, ...")
+    parser.add_argument(
+        "--cases", default=CASES, help="trials x domains x metrics (x percentage lacking), ..."
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     seconds(arguments.policy, *make_case(30, 4, 2))
