@@ -74,8 +74,8 @@ class PoolProblem(Problem):
     """Finished runs replayed: only the table's mixtures may be tried and recommended.
 
     Recommended may be the mixtures of the target's pool; the regret is by their recorded scores,
-    noise and all, and a random pick is one from this pool. At the smaller fidelities every run of
-    the table may be tried. A mixture that has several runs at one fidelity is one mixture with the
+    noise and all, and a random pick is one from this pool. At each fidelity the runs of the table's
+    pool may be tried. A mixture that has several runs at one fidelity is one mixture with the
     mean of their metrics, as a replay has no second answer for it. Known standard errors are told
     to the policy. Runs that lack a metric of the objective have no score and are left out, and so
     is a smaller fidelity without any other.
