@@ -115,7 +115,9 @@ def cases(draw: st.DrawFn, domains: st.SearchStrategy[int], most: int = 12) -> C
     score = values.sum(axis=1)
     if names and draw(st.booleans()):
         values[rng.random(values.shape) < 0.3] = np.nan
-    error = draw(st.sampled_from([np.nan, 0.0, 0.1, 1e9]))
+    errors = [np.nan, -1.0, 0.0, 0.1, 1e9]
+    error = draw(st.sampled_from(errors))
+    told = draw(st.booleans())  # metrics have errors too, of any size
     frame = pd.DataFrame(
         {
             "trial": [f"t{i}" for i in range(trials)],
@@ -129,6 +131,8 @@ def cases(draw: st.DrawFn, domains: st.SearchStrategy[int], most: int = 12) -> C
         frame[f"mixture.d{k}"] = mixtures[:, k]
     for k, name in enumerate(names):
         frame[f"metric.{name}"] = values[:, k]
+        if told:
+            frame[f"metric_se.{name}"] = rng.choice(errors, size=trials)
     objective = {name: 1.0 for name in names}
     return Case(
         replace(space, objective=objective), frame, seed, draw(st.sampled_from([1, 6, None]))
