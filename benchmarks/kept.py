@@ -151,27 +151,22 @@ def _renew_file(kept: Path, before: Path, share: float, trials: int | None, proc
         about = f"{kept.name}, {group[0]}: {len(sample)} of {len(names)} run again"
         if not all(name in then for name in sample):
             whole = False
-            print(f"{kept.name}, {group[0]}: left as it is: other code than this has run it")  # noqa: T201
+            print(f"{kept.name}, {group[0]}: left as it is: not run by {before}")  # noqa: T201
         elif other := [name for name in sample if not now[name].equals(then[name])]:
             whole = False
             print(f"{about}, none renewed; other steps: {', '.join(other)}")  # noqa: T201
         else:
             for name in names:
                 frames[name] = frames[name].assign(**{CODE: code})
+            _write(frames, kept)
             print(f"{about}, the same; all renewed")  # noqa: T201
-    _write(frames, kept)
     return whole
 
 
 def _replaces(frame: pd.DataFrame, path: Path) -> bool:
     """Tell whether today's code has run a kept campaign, and other code the one of a file."""
-    code = frame[CODE].iloc[0]
-    if code == pd.read_parquet(path, columns=[CODE])[CODE].iloc[0]:
-        return False
-    try:
-        return code == _code(frame)
-    except UserError:
-        return False  # a table that is not here, or a policy that is no more
+    same = frame[CODE].iloc[0] == pd.read_parquet(path, columns=[CODE])[CODE].iloc[0]
+    return not same and _is_mine(frame)
 
 
 def _write(frames: dict[str, pd.DataFrame], kept: Path) -> None:
@@ -252,10 +247,18 @@ def again(given: Path, out: Path, trials: int | None, processes: int) -> None:
         SystemExit: If one fails.
     """
     frames = [frame for _, frame in pd.read_parquet(given).groupby(FILE)]
-    frames = [frame for frame in frames if _code(frame) == frame[CODE].iloc[0]]
+    frames = [frame for frame in frames if _is_mine(frame)]
     for _, error in run_tasks(partial(_run_one, out, trials), frames, processes):
         if error is not None:
             raise SystemExit(str(error))
+
+
+def _is_mine(frame: pd.DataFrame) -> bool:
+    """Tell whether the code in use has run a kept campaign."""
+    try:
+        return bool(_code(frame) == frame[CODE].iloc[0])
+    except UserError:
+        return False  # a table that is not here, or a policy that this code does not have
 
 
 def _run_one(out: Path, trials: int | None, frame: pd.DataFrame) -> None:

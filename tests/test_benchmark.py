@@ -32,7 +32,7 @@ def runs(project: Project) -> Path:
     frame.rename(columns={"metric.metric-1": "metric.eval_loss"}).to_csv(
         project.folder / "losses.csv", index=False
     )
-    frame.assign(**{"metric.metric-2": 0.5}).to_csv(project.folder / "same.csv", index=False)
+    frame.assign(**{"metric.metric-2": 0.1}).to_csv(project.folder / "same.csv", index=False)
     odd = frame.replace({"fidelity": {made.fidelities[0].name: "qwen/tiny (1%)/"}})
     odd.to_csv(project.folder / "odd.csv", index=False)
     return path
@@ -240,6 +240,7 @@ def test_the_simulator_of_a_file(project: Project, runs: Path) -> None:
             "bechmark: unknown key.*'benchma",
         ),
         (("--table", "runs.csv", "--out", "/proc/mine"), "out: '/proc/mine' cannot be made"),
+        (("--table", "runs.csv", "--out", 300 * "x"), "benchmark.out: '.*xxx' cannot be made"),
         (
             ("--table", "same.csv", "--objectives", "metric-2"),
             "'metric-2': all runs of 'size-3' in",

@@ -115,7 +115,7 @@ def test_results_of_older_code_are_renewed_where_a_sample_is_the_same(tmp_path: 
     with pytest.raises(subprocess.CalledProcessError) as error:
         kept("renew", results, "--before", ROOT)
     assert "random: left as it is: " in error.value.stdout
-    assert "other code than this has run it" in error.value.stdout
+    assert f"left as it is: not run by {ROOT}" in error.value.stdout
     assert pd.read_parquet(file)["code"].equals(then["code"])
 
     with pytest.raises(subprocess.CalledProcessError) as error:

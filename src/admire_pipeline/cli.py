@@ -232,7 +232,7 @@ def export_runs(out: Path | None, env: str | None, verbose: bool) -> None:
 @click.option("--seeds", help="Seeds, as in 0-4 or 1,3.  [default: 0-4]")
 @click.option("--budget", type=float, help="Of a campaign, in target trainings.  [default: 15]")
 @click.option("--problem", help="pool (the runs) or simulator (fitted to them).  [default: pool]")
-@click.option("--direction", help="Of a file's metrics, maximize or minimize.  [default: maximize]")
+@click.option("--direction", help="Of a file's metrics: maximize, minimize.  [default: maximize]")
 @click.option("--out", help="Folder.  [default: data/08_reporting/benchmark/<table>-<problem>]")
 @click.option("--processes", type=int, help="At once.  [default: one for each core]")
 @click.option(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from admire_pipeline.mixture import MixtureSpace
 from admire_pipeline.optimizer import (
     PolicySettings,
     Proposal,
@@ -18,9 +19,10 @@ from admire_pipeline.optimizer import (
     recommend,
 )
 from admire_pipeline.optimizer.bayesian import Admire
+from admire_pipeline.optimizer.constraints import Constraint
 from admire_pipeline.optimizer.design import Rules, in_set_up, open_fidelities, proves
 from admire_pipeline.replay import policies
-from tests.optimizer.tables import hill, hill_frame, make_frame, make_space
+from tests.optimizer.tables import hill, hill_frame, make_frame, make_space, with_metrics
 
 DEFAULT = PolicySettings().proof_trials
 
@@ -314,7 +316,7 @@ def reversed_sizes(space: Space, seed: int) -> pd.DataFrame:
     small = frame["fidelity"] == "size0"
     frame.loc[small, "score"] *= -1
     best = frame.loc[small, "score"].idxmax()
-    weights = [column for column in frame if column.startswith("mixture.")]
+    weights = [f"mixture.{name}" for name in space.mixtures.domains]
     frame.loc[~small, weights] = frame.loc[best, weights].to_numpy()
     mixture = frame.loc[~small, weights].to_numpy()
     frame.loc[~small, "score"] = hill(mixture)
@@ -345,3 +347,33 @@ def test_a_proof_trial_shows_that_small_sizes_mislead(pools: bool) -> None:
         assert found is not None
         regrets.append(-hill(found.mixture[None])[0])
     assert np.mean(regrets[:3]) < 0.5 * np.mean(regrets[3:])
+
+
+@pytest.mark.parametrize("statuses", [["pending"], ["observed", "pending"], ["observed", "failed"]])
+def test_what_others_try_at_the_target_is_not_proved_twice(statuses: list[str]) -> None:
+    space = replace(make_space(4, FREE), served=("size2",))
+    for seed in range(3):
+        frame = reversed_sizes(space, seed)
+        policy = Admire(PolicySettings(proof_trials=3))
+        if len(statuses) > 1:
+            first = propose(space, frame, policy, seed)
+            proof = make_frame(space, first.mixture[None], [2], [np.nan])
+            frame = pd.concat([frame, proof.assign(trial="proof")], ignore_index=True)
+        frame.loc[frame.index[-len(statuses) :], "status"] = statuses
+        frame.loc[frame["status"] != "observed", "score"] = np.nan
+        proposal = propose(space, frame, policy, seed)
+        assert proposal.phase == "proof"
+        assert 0 <= (proposal.acquisition_value or 0.0) <= 1
+        weights = [f"mixture.{name}" for name in space.mixtures.domains]
+        others = frame.loc[frame["status"] != "observed", weights].to_numpy()
+        apart = np.abs(np.sqrt(others) - np.sqrt(proposal.mixture)).max(axis=1)
+        assert apart.min() > 0.2
+
+
+def test_a_proof_heeds_bounds_and_minds_no_constraints() -> None:
+    space = replace(make_space(4, FREE), served=("size2",), objective={"a": 1.0, "b": 0.0})
+    _, frame = with_metrics(space, reversed_sizes(space, 0), {"b": 1.0, "a": 1.0})
+    bounded = MixtureSpace.from_bounds(space.mixtures.domains, {"d0": (0.1, 0.4)})
+    policy = Admire(PolicySettings(), constraints=[Constraint("b", at_least=0.1, probability=0.9)])
+    proposal = propose(replace(space, mixtures=bounded), frame, policy, 0)
+    assert proposal.phase == "proof" and bounded.contains(proposal.mixture)

@@ -367,11 +367,11 @@ def test_the_unit_of_scores_does_not_matter(scale: float) -> None:
     one, other = propose(space, frame, policy, 0), propose(space, scaled, policy, 0)
     assert one.fidelity == other.fidelity
     np.testing.assert_allclose(one.mixture, other.mixture, atol=1e-4)
-    one, other = (recommend(space, each, policy, 0) for each in (frame, scaled))
-    assert one is not None and other is not None
+    best, found = (recommend(space, each, policy, 0) for each in (frame, scaled))
+    assert best is not None and found is not None
     # Climbs end within their tolerance of a flat top.
-    np.testing.assert_allclose(one.mixture, other.mixture, atol=1e-4)
-    assert other.score_mean == pytest.approx(scale * one.score_mean, rel=1e-4)
+    np.testing.assert_allclose(best.mixture, found.mixture, atol=1e-4)
+    assert found.score_mean == pytest.approx(scale * best.score_mean, rel=1e-4)
 
 
 def test_failed_trials_are_not_tried_again() -> None:

@@ -536,3 +536,11 @@ def test_metrics_of_which_no_trial_has_two_stay_apart() -> None:
     for column in range(6):
         values[5 * column : 5 * column + 5, column] = 1.0
     assert len(fitting._patterns(values)) == 6
+
+
+def test_metrics_that_are_rare_keep_no_others_apart() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(300, 12))
+    values[:, :10][rng.random((300, 10)) < 0.1] = np.nan
+    values[:290, 10] = values[10:, 11] = np.nan  # no trial has both
+    assert len(fitting._patterns(values)) < 7

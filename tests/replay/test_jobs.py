@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from admire_pipeline.replay.jobs import Job, Plan
@@ -29,3 +31,11 @@ def test_an_ablation_that_takes_back_something_else_is_another_job(
     monkeypatch.setattr("admire_pipeline.replay.policies.ABLATIONS", changed)
     assert plan.path(ablated) != before[0]
     assert plan.path(ours) == before[1]
+
+
+def test_cheap_made_up_tables_differ_in_costs_alone() -> None:
+    one, cheap = made_up_table("noise", seed=3), made_up_table("cheap-noise", seed=3)
+    assert [size.cost for size in cheap.fidelities] == [0.001, 0.06, 1.0]
+    same = [column for column in one.frame if column != "cost"]
+    pd.testing.assert_frame_equal(one.frame[same], cheap.frame[same])
+    assert not np.allclose(one.frame["cost"], cheap.frame["cost"])

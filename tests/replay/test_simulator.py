@@ -163,3 +163,14 @@ def test_missing_metrics_are_left_out(table: RunTable, cache: Path) -> None:
     problem = SimulatorProblem(partly, "metric-1", 0, cache)
     run = problem.evaluate(np.full(4, 0.25), 0, np.random.default_rng(0))
     assert np.isfinite(run.score)
+
+
+def test_a_broken_file_is_made_anew(
+    table: RunTable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = SimulatorProblem(table, table.metrics[0], 0, tmp_path)
+    for path in (files := list(tmp_path.glob("*.json"))):
+        path.write_text("{")
+    again = SimulatorProblem(table, table.metrics[0], 0, tmp_path)
+    assert (one.best, one.typical) == (again.best, again.typical)
+    assert len(files) == 2 == caplog.text.count("cannot be read; it is made anew")

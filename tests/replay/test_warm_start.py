@@ -102,9 +102,17 @@ def test_a_domain_that_no_run_names(tmp_path: Path) -> None:
 def test_copies_of_a_row_are_no_second_training(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    twice = pd.concat([runs(), runs(), runs().assign(**{"metric.qa": [0.3, 0.4]})])
+    # A metric that the objective does not count tells two trainings apart, too.
+    other = runs().assign(**{"metric.other": [0.3, 0.4]})
+    twice = pd.concat([runs(), runs(), other])
     twice.reset_index(drop=True).to_parquet(tmp_path / "runs.parquet")
     with caplog.at_level("INFO"):
         table = tabulate_known_runs(tmp_path / "runs.parquet", SPACE, "search.warm_start")
     assert "2 rows are copies of others and left out" in caplog.text
     assert table["trial"].tolist() == ["warm-0001", "warm-0002", "warm-0005", "warm-0006"]
+
+
+def test_trials_of_other_names_are_no_copies(tmp_path: Path) -> None:
+    twice = pd.concat([runs(), runs()], ignore_index=True).assign(trial=["a", "b", "c", "b"])
+    twice.to_csv(tmp_path / "runs.csv", index=False)
+    assert len(tabulate_known_runs(tmp_path / "runs.csv", SPACE, "search.warm_start")) == 3

@@ -11,6 +11,7 @@ from botorch.acquisition import AcquisitionFunction
 from linear_operator.utils.cholesky import psd_safe_cholesky
 from torch import Tensor
 
+from admire_pipeline.optimizer.evidence import JITTER
 from admire_pipeline.optimizer.numerics import root
 from admire_pipeline.optimizer.surrogate import CHUNK, Moments, Surrogate
 
@@ -54,14 +55,23 @@ class Disagreement(AcquisitionFunction):
 
     A trial of which each draw is sure and all say something else shows which of them is right, and
     so above all what smaller sizes are worth: the draws differ in the correlations between sizes.
+    What the draws say differently of trials without scores is taken for settled: a pending one will
+    show it, and beside a failed one the next would fail too.
 
     Args:
         surrogate: The fitted model.
+        unseen: ``n x K`` mixtures of these trials.
     """
 
-    def __init__(self, surrogate: Surrogate) -> None:
+    def __init__(self, surrogate: Surrogate, unseen: np.ndarray) -> None:
         super().__init__(None)  # type: ignore[arg-type]
         self.surrogate = surrogate
+        with torch.no_grad():
+            self.unseen = surrogate.moments(torch.from_numpy(unseen), surrogate.target)
+            settled = surrogate.disagreement(self.unseen, self.unseen)
+            least = JITTER * surrogate.noise(surrogate.target)
+            settled.diagonal().add_(least)
+            self.factor = psd_safe_cholesky(settled, max_tries=8)
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: N803
         """Evaluate mixtures ``b x 1 x K``; from 0 to 1."""
@@ -70,8 +80,11 @@ class Disagreement(AcquisitionFunction):
     def _share(self, mixtures: Tensor) -> Tensor:
         surrogate = self.surrogate
         moments = surrogate.moments(mixtures, surrogate.target)
-        whole = surrogate.variance(moments) + surrogate.noise(surrogate.target)
-        return surrogate.disagreement(moments) / whole
+        between = surrogate.disagreement(moments, moments).diagonal()
+        settled = surrogate.disagreement(self.unseen, moments)
+        settled = torch.linalg.solve_triangular(self.factor, settled, upper=False)
+        left = (between - settled.square().sum(dim=0)).clamp_min(0)
+        return left / (surrogate.variance(moments) + surrogate.noise(surrogate.target))
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,8 @@ class Admire(Policy):
     def _proof(self, space: Space, trials: Trials, seen: Trials, seed: int) -> Proposal:
         """Return a trial of the target that shows what the smaller sizes are worth.
 
-        On the simplex it is one of uniform draws: the target is too dear for a corner.
+        On the simplex it is one of uniform draws: the target is too dear for a corner. Like the
+        set-up phase it heeds bounds, and no constraints on metrics.
         """
         target = len(space.fidelities) - 1
         if space.pools:
@@ -242,8 +243,8 @@ class Admire(Policy):
             rows = space.mixtures.sample(2 * _CANDIDATES, trial_rng(seed, trials))
         if not len(rows):
             raise NothingToPropose("the target's pool is used up")
-        disagreement = Disagreement(self._fit(space, seen).believe(trials).surrogate)
-        found = rank(disagreement, rows)
+        unseen = trials.mixtures[~trials.observed & (trials.fidelities == target)]
+        found = rank(Disagreement(fit(space, seen, self.surrogate), unseen), rows)
         return self._proposal(
             space,
             found.best,

@@ -58,9 +58,11 @@ class ConstrainedBelief(Belief):
 
     def climb(self, space: MixtureSpace, cover: np.ndarray, caution: float) -> Ranking:
         """Climb by the score less a price for what margins are short of, then by a steep one."""
+        # Over the cover the price makes up most of the range.
+        unit = _deviation(self.surrogate)
         for price in _PRICES:
             priced = _Priced(self.surrogate, self.constraints, caution, price)
-            ranking = maximise(priced, space, cover)
+            ranking = maximise(priced, space, cover, unit=unit)
             cover = ranking.mixtures
         return ranking
 

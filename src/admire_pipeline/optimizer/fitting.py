@@ -165,19 +165,20 @@ def _patterns(values: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Group metrics (of ``n x P``) by the trials that have them: the rows, and the columns.
 
     Each group is a model of its own, so there are to be few. While there are more than ``_PARTS``
-    two are made one, of the trials that have both, as long as that leaves half of their values.
+    two are made one, of the trials that have both: those that lose fewest of their values, and half
+    of these at most.
     """
     known = np.isfinite(values)
     _, group = np.unique(known, axis=1, return_inverse=True)
     columns = [np.flatnonzero(group.ravel() == index) for index in range(group.max() + 1)]
     while len(columns) > _PARTS:
         pairs = [np.append(*pair) for pair in combinations(columns, 2)]
-        left = [
-            known[:, pair].all(axis=1).sum() * len(pair) - known[:, pair].sum() for pair in pairs
-        ]
-        merged = pairs[int(np.argmax(left))]
-        if known[:, merged].all(axis=1).sum() * len(merged) < _LEAST_LEFT * known[:, merged].sum():
+        had = np.array([known[:, pair].sum() for pair in pairs])
+        left = np.array([known[:, pair].all(axis=1).sum() * len(pair) for pair in pairs])
+        loss = np.where(left >= _LEAST_LEFT * had, had - left, np.inf)
+        if not np.isfinite(loss.min()):
             break
+        merged = pairs[int(loss.argmin())]
         gone = set(merged)
         columns = [other for other in columns if other[0] not in gone] + [np.sort(merged)]
     return [(np.flatnonzero(known[:, each].all(axis=1)), each) for each in columns]

@@ -19,8 +19,9 @@ class PolicySettings:
     Attributes:
         design_trials: Trials of the set-up phase on the simplex, before the surrogate chooses; at
             least 1. None: as many as it takes to tell the domains apart (``design.in_set_up``).
-        proof_trials: Trials of the target before smaller sizes that are not next to free; at
-            least 0, which takes for granted that they tell of the target.
+        proof_trials: Trials of the target before smaller sizes that are not next to free, and where
+            these come first, before they go on; at least 0, which takes for granted that they tell
+            of the target.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -47,7 +48,8 @@ class Proposal:
         cost: Expected cost in the campaign's unit.
         policy: Name of the policy that proposed it.
         phase: ``design`` (set-up), ``proof`` (of the smaller sizes) or ``search``.
-        acquisition_value: Value of the acquisition function, None where there is none.
+        acquisition_value: Value of the acquisition function, which each phase has its own of; None
+            where there is none.
         based_on: Ids of the observed trials that the proposal rests on.
     """
 

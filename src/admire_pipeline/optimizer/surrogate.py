@@ -171,10 +171,16 @@ class Surrogate:
         """
         prior = self._prior(left, right)
         total = torch.einsum("s,sbc->bc", self._share, prior)
-        for index, part in enumerate(self.parts):
-            total = total - _contract(left.solved[index], right.solved[index])
+        for here, there in zip(left.solved, right.solved, strict=True):
+            total = total - _contract(here, there)
+        return total + self.disagreement(left, right)
+
+    def disagreement(self, left: Moments, right: Moments) -> Tensor:
+        """Return what of the covariance (``b x c``) is between the draws: that of their means."""
+        total = torch.zeros((), dtype=left.mean.dtype)
+        for part, here, there in zip(self.parts, left.offsets, right.offsets, strict=True):
             between = (part.probability.sqrt() * part.weights).unsqueeze(-1)
-            total = total + _contract(between * left.offsets[index], between * right.offsets[index])
+            total = total + _contract(between * here, between * there)
         return total
 
     @property
@@ -207,13 +213,9 @@ class Surrogate:
         total = total + (share * linear).sum() * inputs.square().sum(dim=1)
         for index, part in enumerate(self.parts):
             total = total - moments.solved[index].square().sum(dim=(0, 1))
-            total = total + _between(part, moments.offsets[index])
+            between = part.probability * part.weights**2
+            total = total + torch.einsum("sp,spb->b", between, moments.offsets[index] ** 2)
         return total.clamp_min(0)
-
-    def disagreement(self, moments: Moments) -> Tensor:
-        """Return what of the variances (``b``) is between the draws: that of their means."""
-        parts = zip(self.parts, moments.offsets, strict=True)
-        return torch.stack([_between(part, offsets) for part, offsets in parts]).sum(dim=0)
 
     def noise(self, fidelity: int) -> float:
         """Return the variance of the noise of one trial's score at a fidelity."""
@@ -303,11 +305,6 @@ class Surrogate:
                 )
             )
         return replace(self, parts=tuple(parts))
-
-
-def _between(part: Part, offsets: Tensor) -> Tensor:
-    """Variances (``b``) of the score between draws, whose means are so far off (``S x P x b``)."""
-    return torch.einsum("sp,spb->b", part.probability * part.weights**2, offsets**2)
 
 
 def _contract(left: Tensor, right: Tensor) -> Tensor:

@@ -69,7 +69,8 @@ class SearchSettings(BaseModel):
     """Trials of the set-up phase: a space-filling design at the target and the smallest size;
     null: as many as it takes to tell the domains apart."""
     proof_trials: int = Field(default=PolicySettings().proof_trials, ge=0)
-    """Trials of the target before smaller sizes that are not next to free; 0 to trust these."""
+    """Trials of the target before smaller sizes that are not next to free, and where these come
+    first, before they go on; 0 to trust them."""
     bounds: dict[str, Bounds] = Field(default_factory=dict)
     """Least and greatest weight per domain; [0, 1] for those not named."""
     constraints: dict[str, ConstraintSettings] = Field(default_factory=dict)

@@ -102,7 +102,9 @@ def tabulate_known_runs(path: Path, space: Space, key: str) -> pd.DataFrame:
         ],
         axis=1,
     )
-    copies = made.drop(columns="trial").duplicated()
+    # In all that is recorded of a run, whether or not the objective counts it.
+    all_of_it = runs.frame.drop(columns="split", errors="ignore")
+    copies = all_of_it.assign(trial=given["trial"].array if "trial" in given else "").duplicated()
     if copies.any():
         logger.info("%s: %d rows are copies of others and left out", where, copies.sum())
     return made[~copies].reset_index(drop=True)

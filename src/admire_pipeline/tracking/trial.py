@@ -35,7 +35,7 @@ class TrialDraft:
         fidelity: Name of the model size.
         cost: Expected cost, in the campaign's unit.
         policy: Who proposed it.
-        phase: `design` (set-up phase) or `search`.
+        phase: `design` (set-up phase), `proof` (of the smaller sizes) or `search`.
         acquisition_value: Of the proposal, where the policy has one.
         based_on: Run ids of the trials that the proposal was based on.
         campaign_seed: Seed of the campaign, from which the trial's own seed follows.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from admire_pipeline.errors import UserError, suggest
 from admire_pipeline.pipelines.benchmark.settings import MADE_UP, PUBLISHED, BenchmarkSettings
+from admire_pipeline.training.objective import LOSSES
 
 if TYPE_CHECKING:
     from admire_pipeline.replay.jobs import Plan
@@ -49,7 +50,9 @@ QUICK_TRIALS = 60
 QUICK_POLICIES = ("random", "admire-bo", "admire-mfbo", "admire")
 
 
-_LOSS = re.compile(r"(?i)(?<![a-z])(loss|perplexity|ppl|nll|bpb|bits_per_byte)(?![a-z])")
+_LOSS = re.compile(
+    rf"(?i)(?<![a-z])({'|'.join(LOSSES)}|ppl|nll|bpb|wer|cross_entropy|(log)?loss(es)?)(?![a-z])"
+)
 """Names of metrics of which less is better."""
 
 
@@ -86,7 +89,7 @@ def load_table(settings: BenchmarkSettings, project: Path) -> RunTable:
     if settings.direction not in (None, table.direction):
         raise UserError(
             f"benchmark.direction: {settings.direction!r}, but {settings.table!r} is to "
-            f"{table.direction}; allowed: {table.direction}, or none"
+            f"{table.direction}; allowed: {table.direction}, or null"
         )
     return table
 
@@ -109,7 +112,8 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
     try:
         for objective in objectives:
             objective_weights(table, objective)
-        objectives = _telling(objectives, table)
+        if settings.problem == "pool":
+            objectives = _telling(objectives, table)
         names = policies.expand(settings.policies or _default_policies(settings), table.fidelities)
     except UserError as error:
         raise UserError(f"benchmark.{error}") from None
@@ -149,21 +153,24 @@ def make_plan(settings: BenchmarkSettings, table: RunTable, project: Path) -> Pl
 def _joined(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     """Names of which some hold a comma, at which `a,b` was taken apart."""
     joined: list[str] = []
-    rest = list(names)
+    rest = [] if set(names) <= set(known) else list(names)
     while rest:
         counts = [n for n in range(len(rest), 0, -1) if ",".join(rest[:n]) in known]
         count = counts[0] if counts else 1
         joined.append(",".join(rest[:count]))
         del rest[:count]
-    return tuple(joined)
+    return tuple(joined or names)
 
 
 def _telling(objectives: Sequence[str], table: RunTable) -> tuple[str, ...]:
-    """The objectives by which the target's runs can be told apart: of others there is no regret."""
+    """The objectives by which the pool of the target is not all alike: of others is no regret."""
     from admire_pipeline.replay.problem import PoolProblem
 
-    problems = ((objective, PoolProblem(table, objective)) for objective in objectives)
-    told = tuple(name for name, problem in problems if problem.best > problem.typical)
+    def differ(objective: str) -> bool:
+        problem = PoolProblem(table, objective)
+        return len({problem.truth(mixture) for mixture in problem.space.pools[-1]}) > 1
+
+    told = tuple(filter(differ, objectives))
     if left := [name for name in objectives if name not in told]:
         why = f"all runs of {table.fidelities[-1].name!r} in the pool score the same"
         if not told:
@@ -178,11 +185,11 @@ def _make_folder(folder: Path) -> None:
     Raises:
         UserError: If it cannot be made or written to.
     """
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not there.is_dir():
-        raise UserError(f"benchmark.out: {str(there)!r} is a file; allowed: a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        raise UserError(f"benchmark.out: {str(there)!r} is a file; allowed: a folder") from None
     except OSError as error:
         raise UserError(
             f"benchmark.out: {str(folder)!r} cannot be made ({error.strerror}); allowed: a folder "

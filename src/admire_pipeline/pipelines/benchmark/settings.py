@@ -92,7 +92,7 @@ class BenchmarkSettings(BaseModel):
     max_trials: int | None = Field(default=None, gt=0, strict=True)
     """Most trials of a campaign; null: as many as the budget pays for."""
     direction: Literal["maximize", "minimize"] | None = None
-    """Of a file's metrics; null: maximize."""
+    """Of a file's metrics; null: maximize, and refused where one has the name of a loss."""
     out: Annotated[Path | None, BeforeValidator(_out)] = None
     """Folder of the results; null: by the table's name under data/08_reporting/benchmark."""
     quick: bool = False
