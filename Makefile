@@ -111,6 +111,12 @@ ablation: $(STAMP) ## our policy with each of its choices taken back in turn (do
 # Small sizes that are next to free are the Pile's, and 0.1 pays for nothing else.
 	$(BIN)/kedro admire benchmark --seeds 0-4 --policies admire,admire-no-credit --table pile \
 		--objectives average --budget 2 $(ABLATION_OUT)/pile-credit
+# Where the smallest size is next to free, the target's second trial is its proof.
+	for told in transfer noise reversed; do \
+		$(BIN)/kedro admire benchmark --seeds 0-4 --table made-up-cheap-$$told \
+			--policies admire,admire-unproven,admire-no-credit,admire-target --objectives average \
+			--budget 6 $(ABLATION_OUT)/cheap-$$told || exit; \
+	done
 # The design is of the simplex alone.
 	$(ABLATION),admire-short-design,admire-uneven,admire-untied,admire-trusting,admire-bold --table tulu --problem simulator \
 		--objectives average --budget 10 $(ABLATION_OUT)/tulu-simulator
