@@ -101,6 +101,9 @@ def test_bad_input_is_one_line(project: Project) -> None:
     assert "losses.csv: metric.bits_per_byte.letters is -1.5 in row 2; allowed: 0 to inf" in line
     assert project.runs() == []
     assert "campaign 'test' has no evaluated trial" in one_line(project, "admire", "export-runs")
+    other = ("--params", "campaign.name=other")
+    assert "no campaign 'other' has begun" in one_line(project, "admire", "export-runs", *other)
+    assert "no campaign 'other' has begun" in one_line(project, "admire", "abandon", *other)
     line = one_line(project, "run", "--nodes=hash_recipes,propose_trial")
     assert "need 'read_warm_start' too" in line
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from admire_pipeline.tracking.store import CampaignStore
 
+params_option = click.option(
+    "--params", default="", callback=_split_params, help="As for `kedro run`."
+)
 verbose_option = click.option(
     "--verbose", "-v", is_flag=True, help="Show the traceback of an error and debug logging."
 )
@@ -58,7 +61,7 @@ def admire() -> None:
 @admire.command("run")
 @click.option("--steps", type=click.IntRange(min=1), help="Steps to run.")
 @click.option("--budget", type=float, help="Run until the campaign has spent this much.")
-@click.option("--params", default="", callback=_split_params, help="As for `kedro run`.")
+@params_option
 @env_option
 @verbose_option
 def run_steps(
@@ -89,7 +92,7 @@ def run_steps(
 
 
 @admire.command()
-@click.option("--params", default="", callback=_split_params, help="As for `kedro run`.")
+@params_option
 @env_option
 @verbose_option
 def report(params: dict[str, Any], env: str | None, verbose: bool) -> None:
@@ -127,12 +130,13 @@ def report(params: dict[str, Any], env: str | None, verbose: bool) -> None:
 
 @admire.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=5000, show_default=True)
+@params_option
 @env_option
 @verbose_option
-def ui(port: int, env: str | None, verbose: bool) -> None:
+def ui(port: int, params: dict[str, Any], env: str | None, verbose: bool) -> None:
     """Open the MLflow UI on the campaign's store, on this machine only."""
     with one_line_errors(verbose):
-        store = _campaign_store(env, begins=True)  # benchmarks may be all there is to see
+        store = _campaign_store(env, params, begins=True)  # benchmarks may be all there is to see
         uri, experiment = store.client.tracking_uri, store.experiment
     remote = uri.startswith(("http://", "https://"))
     server = uri.rstrip("/") if remote else f"http://127.0.0.1:{port}"
@@ -165,9 +169,12 @@ def ui(port: int, env: str | None, verbose: bool) -> None:
     type=click.IntRange(min=1),
     help="Mean tokens of an example, where examples are counted.  [default: a whole sequence]",
 )
+@params_option
 @env_option
 @verbose_option
-def plan(gpu: str, example_tokens: int | None, env: str | None, verbose: bool) -> None:
+def plan(
+    gpu: str, example_tokens: int | None, params: dict[str, Any], env: str | None, verbose: bool
+) -> None:
     """What the campaign takes, and what of it is missing here; no network, no compute."""
     with one_line_errors(verbose):
         from huggingface_hub import get_token
@@ -181,7 +188,7 @@ def plan(gpu: str, example_tokens: int | None, env: str | None, verbose: bool) -
         if gpu not in GPUS:
             raise UserError(f"--gpu: unknown {gpu!r}; {suggest(gpu, GPUS)}")
         project = find_kedro_project(Path.cwd())
-        parameters, catalog = _read_config(project, env)
+        parameters, catalog = _read_config(project, env, params)
         corpus = catalog.get("corpus")
         config = check_configuration(parameters, corpus, offline=True)
         folder = project / corpus["filepath"]
@@ -204,16 +211,17 @@ def plan(gpu: str, example_tokens: int | None, env: str | None, verbose: bool) -
     type=click.Path(path_type=Path),
     help="File to write, .csv or .parquet; data/08_reporting/runs.parquet where not given.",
 )
+@params_option
 @env_option
 @verbose_option
-def export_runs(out: Path | None, env: str | None, verbose: bool) -> None:
+def export_runs(out: Path | None, params: dict[str, Any], env: str | None, verbose: bool) -> None:
     """Write the campaign's evaluated trials as a run table."""
     with one_line_errors(verbose):
         from admire_pipeline.reporting.run_table import RUNS_FILE, tabulate_runs, write_runs
 
-        store = _campaign_store(env)
+        store = _campaign_store(env, params)
         path = out or store.project / RUNS_FILE
-        search = _config_loader(store.project, env)["parameters"].get("search")
+        search = _config_loader(store.project, env, params)["parameters"].get("search")
         known = search.get("warm_start") if isinstance(search, Mapping) else None
         if known and (store.project / Path(known).expanduser()).resolve() == path.resolve():
             raise UserError(
@@ -238,7 +246,7 @@ def export_runs(out: Path | None, env: str | None, verbose: bool) -> None:
 @click.option(
     "--quick", is_flag=True, default=None, help="A first look, too small to conclude from."
 )
-@click.option("--params", default="", callback=_split_params, help="As for `kedro run`.")
+@params_option
 @env_option
 @verbose_option
 def benchmark(params: dict[str, Any], env: str | None, verbose: bool, **given: Any) -> None:
@@ -263,12 +271,13 @@ def benchmark(params: dict[str, Any], env: str | None, verbose: bool, **given: A
 
 
 @admire.command()
+@params_option
 @env_option
 @verbose_option
-def abandon(env: str | None, verbose: bool) -> None:
+def abandon(params: dict[str, Any], env: str | None, verbose: bool) -> None:
     """Give up the interrupted trial: it ends FAILED and keeps its cost."""
     with one_line_errors(verbose):
-        store = _campaign_store(env)
+        store = _campaign_store(env, params)
         trial = store.current()
         store.fail("abandoned by the user")
         click.echo(f"{trial.name} is given up")
@@ -349,20 +358,18 @@ def _console() -> Console:
     return console
 
 
-def _config_loader(project: Path, env: str | None, params: Mapping[str, Any] | None = None) -> Any:
+def _config_loader(project: Path, env: str | None, params: Mapping[str, Any]) -> Any:
     from kedro.framework.project import settings
 
     return settings.CONFIG_LOADER_CLASS(
         str(project / settings.CONF_SOURCE),
         env=env or os.environ.get("KEDRO_ENV"),
-        runtime_params=dict(params or {}),
+        runtime_params=dict(params),
         **settings.CONFIG_LOADER_ARGS,
     )
 
 
-def _read_config(
-    project: Path, env: str | None, params: Mapping[str, Any] | None = None
-) -> tuple[Any, Any]:
+def _read_config(project: Path, env: str | None, params: Mapping[str, Any]) -> tuple[Any, Any]:
     """Parameters and catalog, as configured; the credentials' token is taken in."""
     from admire_pipeline.hooks import take_in_token
 
@@ -374,7 +381,9 @@ def _read_config(
         raise UserError(f"conf: {error}") from error
 
 
-def _campaign_store(env: str | None, *, begins: bool = False) -> CampaignStore:
+def _campaign_store(
+    env: str | None, params: Mapping[str, Any], *, begins: bool = False
+) -> CampaignStore:
     """The store alone: a fault elsewhere in the config must not hide the trials."""
     from kedro.utils import find_kedro_project
 
@@ -383,6 +392,6 @@ def _campaign_store(env: str | None, *, begins: bool = False) -> CampaignStore:
     from admire_pipeline.validation import validate_settings
 
     project = find_kedro_project(Path.cwd())
-    campaign = _config_loader(project, env)["parameters"].get("campaign")
+    campaign = _config_loader(project, env, params)["parameters"].get("campaign")
     checked = validate_settings(CampaignSettings, campaign, "campaign")
     return CampaignStore(checked, project, {"campaign": {}}, begins=begins)
