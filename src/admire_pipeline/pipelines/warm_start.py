@@ -45,6 +45,11 @@ def read_warm_start(
     if search.warm_start is None:
         return tabulate_trials([], space, {})
     path = project_folder / Path(search.warm_start).expanduser()
+    if not path.is_file():
+        raise UserError(
+            f"search.warm_start: no file {str(path)!r}; allowed: a .csv or .parquet file, "
+            "by its path from the project's folder, or null"
+        )
     known = tabulate_known_runs(path, space, "search.warm_start")
     for metric in space.objective:
         least, most = metric_range(metric)
