@@ -3,9 +3,9 @@
     python benchmarks/optimizer.py [--policy admire] [--threads 2] [--cases 300x19x17,...]
 
 A case is trials x domains x metrics, at three fidelities; a fourth number is the percentage of
-metrics that trials lack, at random. Trials are those of a made-up table, at
-the smallest fidelity most of all. Draws of the hyperparameters that the trials rule out cost no
-time, so `most draws` gives the seconds where as many as are ever kept are, as with noisy trials.
+metrics that trials lack, at random. Trials are those of a made-up table, at the smallest fidelity
+most of all. Draws of the hyperparameters that the trials rule out cost no time, so `most draws`
+gives the seconds where as many as are ever kept are, as with noisy trials.
 CPU seconds are printed for machines that have other work to do, and in the end what a long campaign
 takes beyond a short one.
 """

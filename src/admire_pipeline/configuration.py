@@ -91,9 +91,10 @@ def check_benchmark(parameters: Any) -> BenchmarkSettings:
     Raises:
         UserError: One line that names the first faulty key, its value and what is allowed.
     """
-    given = parameters.get("benchmark") if isinstance(parameters, Mapping) else None
+    parameters = parameters if isinstance(parameters, Mapping) else {}
+    given = parameters.get("benchmark")
     known = [name for name in Configuration.model_fields if name != "corpus"]
-    if unknown := sorted(set(parameters if isinstance(parameters, Mapping) else ()) - set(known)):
+    if unknown := sorted(set(parameters) - set(known)):
         raise UserError(f"{unknown[0]}: unknown key; {suggest(unknown[0], known)}")
     if not isinstance(given, Mapping):
         raise UserError(f"benchmark: {given!r} is not allowed; allowed: a mapping")

@@ -144,10 +144,10 @@ class Plan:
         return self.folder / JOBS / f"{name.encode()[:150].decode(errors='ignore')}.{key}.parquet"
 
 
-def read_job(path: Path) -> pd.DataFrame | None:
-    """Read a job's file: None where there is none, or a broken one, which a line says."""
+def read_job(path: Path, columns: list[str] | None = None) -> pd.DataFrame | None:
+    """Read columns of a job's file: None where there is none, or a broken one, with a line."""
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, columns=columns)
     except FileNotFoundError:
         return None
     except (OSError, ArrowException):

@@ -210,7 +210,7 @@ def _finished(plan: Plan) -> tuple[dict[Job, float], set[Job]]:
     outdated: set[Job] = set()
     codes: dict[str, str] = {}
     for job in plan.jobs():
-        frame = read_job(plan.path(job))
+        frame = read_job(plan.path(job), ["propose_seconds", "recommend_seconds", CODE])
         if frame is None:
             continue
         finished[job] = float(frame["propose_seconds"].sum() + frame["recommend_seconds"].sum())
