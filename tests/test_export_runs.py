@@ -71,7 +71,7 @@ def test_a_campaign_starts_from_another_ones_runs(project: Project, steps: Steps
     assert sorted(based_on) == [f"warm-000{n}" for n in (1, 2, 3, 4)]
     spent = run.data.metrics["cost"]
     assert f"spent {spent:.3f} of 5 in 1 trials" in result.output
-    assert "1 runs of campaign 'second'" in export(project)
+    assert "1 runs of campaign 'second'" in export(project, "--out", "data/second.csv")
 
     # The table may go at any time.
     project.set("parameters.yml", "search.warm_start", None)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +40,7 @@ def runs() -> pd.DataFrame:
 
 def test_runs_are_observed_trials_that_cost_nothing(tmp_path: Path) -> None:
     runs().to_csv(tmp_path / "runs.csv", index=False)
-    table = tabulate_known_runs(tmp_path / "runs.csv", SPACE, "search.warm_start")
+    table = tabulate_known_runs(tmp_path / "runs.csv", SPACE, "search.warm_start", {})
     assert table["trial"].tolist() == ["warm-0001", "warm-0002"]
     assert table["cost"].tolist() == [0.0, 0.0]
     trials = Trials.from_frame(SPACE, table)
@@ -56,7 +57,7 @@ def test_a_metric_that_is_bounded_alone_may_be_missing(tmp_path: Path) -> None:
     runs().to_csv(tmp_path / "runs.csv", index=False)
     bounded = {"other": 0.0, "absent": 0.0, **SPACE.objective}
     space = replace(SPACE, objective=bounded)
-    table = tabulate_known_runs(tmp_path / "runs.csv", space, "search.warm_start")
+    table = tabulate_known_runs(tmp_path / "runs.csv", space, "search.warm_start", {})
     trials = Trials.from_frame(space, table)
     np.testing.assert_allclose(trials.scores, [-0.725, -1.45])
     np.testing.assert_allclose(trials.score_errors, [0.5, np.nan])
@@ -81,14 +82,20 @@ def test_a_metric_that_is_bounded_alone_may_be_missing(tmp_path: Path) -> None:
         ),
         (lambda f: f.assign(**{"metric.qa": [0.1, None]}), "metric.qa is empty in row 2"),
         (lambda f: f.assign(**{"metric_se.qa": -1.0}), "metric_se.qa is -1.0 in row 1; allowed: a"),
+        (lambda f: f.assign(**{"metric.qa": [0.1, 10]}), "metric.qa is 10 in row 2; allowed: 0 to"),
+        (
+            lambda f: pd.concat([f, f, f.assign(**{"metric.loss": -1.0})]),
+            "metric.loss is -1 in row 5; allowed: 0 to inf, as measured .a loss is not negated",
+        ),
     ],
 )
 def test_another_campaigns_runs_are_refused(
     change: Callable[[pd.DataFrame], pd.DataFrame], message: str, tmp_path: Path
 ) -> None:
     change(runs()).to_csv(tmp_path / "runs.csv", index=False)
+    ranges = {"qa": (0.0, 1.0), "loss": (0.0, math.inf)}
     with pytest.raises(UserError, match=message) as caught:
-        tabulate_known_runs(tmp_path / "runs.csv", SPACE, "search.warm_start")
+        tabulate_known_runs(tmp_path / "runs.csv", SPACE, "search.warm_start", ranges)
     assert str(caught.value).startswith("search.warm_start: ") and "\n" not in str(caught.value)
 
 
@@ -96,7 +103,7 @@ def test_a_domain_that_no_run_names(tmp_path: Path) -> None:
     three = Space(MixtureSpace(("web", "code", "books")), SPACE.fidelities, objective={"qa": 1.0})
     runs().to_parquet(tmp_path / "runs.parquet")
     with pytest.raises(UserError, match="has no column mixture.books; allowed: the domains of"):
-        tabulate_known_runs(tmp_path / "runs.parquet", three, "search.warm_start")
+        tabulate_known_runs(tmp_path / "runs.parquet", three, "search.warm_start", {})
 
 
 def test_copies_of_a_row_are_no_second_training(
@@ -107,7 +114,7 @@ def test_copies_of_a_row_are_no_second_training(
     twice = pd.concat([runs(), runs(), other])
     twice.reset_index(drop=True).to_parquet(tmp_path / "runs.parquet")
     with caplog.at_level("INFO"):
-        table = tabulate_known_runs(tmp_path / "runs.parquet", SPACE, "search.warm_start")
+        table = tabulate_known_runs(tmp_path / "runs.parquet", SPACE, "search.warm_start", {})
     assert "2 rows are copies of others and left out" in caplog.text
     assert table["trial"].tolist() == ["warm-0001", "warm-0002", "warm-0005", "warm-0006"]
 
@@ -115,4 +122,4 @@ def test_copies_of_a_row_are_no_second_training(
 def test_trials_of_other_names_are_no_copies(tmp_path: Path) -> None:
     twice = pd.concat([runs(), runs()], ignore_index=True).assign(trial=["a", "b", "c", "b"])
     twice.to_csv(tmp_path / "runs.csv", index=False)
-    assert len(tabulate_known_runs(tmp_path / "runs.csv", SPACE, "search.warm_start")) == 3
+    assert len(tabulate_known_runs(tmp_path / "runs.csv", SPACE, "search.warm_start", {})) == 3

@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from kedro.pipeline import Node
 
 from admire_pipeline.errors import UserError
@@ -50,16 +49,8 @@ def read_warm_start(
             f"search.warm_start: no file {str(path)!r}; allowed: a .csv or .parquet file, "
             "by its path from the project's folder, or null"
         )
-    known = tabulate_known_runs(path, space, "search.warm_start")
-    for metric in space.objective:
-        least, most = metric_range(metric)
-        values = known[f"metric.{metric}"]
-        if (beyond := np.flatnonzero((values < least) | (values > most))).size:
-            raise UserError(
-                f"search.warm_start: {path}: metric.{metric} is {values[beyond[0]]:g} in row "
-                f"{known['trial'][beyond[0]].removeprefix('warm-').lstrip('0')}; allowed: "
-                f"{least:g} to {most:g}, as measured (a loss is not negated)"
-            )
+    ranges = {metric: metric_range(metric) for metric in space.objective}
+    known = tabulate_known_runs(path, space, "search.warm_start", ranges)
     logger.info("warm start: %d runs of %s", len(known), path)
     for metric in search.constraints:
         if known[f"metric.{metric}"].isna().all():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def tabulate_known_runs(path: Path, space: Space, key: str) -> pd.DataFrame:
+def tabulate_known_runs(
+    path: Path, space: Space, key: str, ranges: Mapping[str, tuple[float, float]]
+) -> pd.DataFrame:
     """Read a run table as observed trials of a space.
 
     Fidelities are taken by name, not by cost, and every row is used, whatever its ``split``, but
@@ -39,13 +41,14 @@ def tabulate_known_runs(path: Path, space: Space, key: str) -> pd.DataFrame:
         path: A run table (``table`` describes the format).
         space: The campaign's space, with its objective.
         key: Where the path stands in the config, for messages.
+        ranges: What metrics of the objective lie between, by name; others may be anything.
 
     Returns:
         A trials table (``Trials.from_frame``) with ids ``warm-0001``, ... and cost 0.
 
     Raises:
         UserError: If the table is over other domains or fidelities than the space, or a run lacks
-            a metric of the objective.
+            a metric of the objective, or has one beyond its range.
     """
     import pandas as pd
 
@@ -75,6 +78,7 @@ def tabulate_known_runs(path: Path, space: Space, key: str) -> pd.DataFrame:
                 f"{where}: {column} is empty in row {lacking[0] + 1}; allowed: runs with every "
                 "metric that the objective weighs"
             )
+    _check_ranges(where, runs.frame, ranges)
     weights = np.array(list(space.objective.values()), dtype=np.float64)
     weighed = weights != 0
     metrics = [METRIC_PREFIX + name for name in space.objective]
@@ -115,4 +119,17 @@ def _check_names(where: str, what: str, found: Sequence[str], allowed: Sequence[
         if name not in allowed:
             raise UserError(
                 f"{where}: {what} {name!r} is not in the config; {suggest(name, allowed)}"
+            )
+
+
+def _check_ranges(
+    where: str, frame: pd.DataFrame, ranges: Mapping[str, tuple[float, float]]
+) -> None:
+    for name, (least, most) in ranges.items():
+        if (column := METRIC_PREFIX + name) not in frame:
+            continue
+        if (beyond := np.flatnonzero((frame[column] < least) | (frame[column] > most))).size:
+            raise UserError(
+                f"{where}: {column} is {frame[column].iloc[beyond[0]]:g} in row {beyond[0] + 1}; "
+                f"allowed: {least:g} to {most:g}, as measured (a loss is not negated)"
             )
