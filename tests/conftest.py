@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -44,7 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--slow-until",
         type=float,
         metavar="MINUTES",
-        help="slow tests come last, and those that have not begun by then are skipped",
+        help="slow tests come last, and those that have not begun by then are skipped: others with "
+        "each commit, as their files come in another order",
     )
 
 
@@ -54,8 +56,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--slow-until") is not None:
-        items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    if config.getoption("--slow-until") is None:
+        return
+    git = ["git", "rev-parse", "HEAD"]
+    head = subprocess.run(git, cwd=ROOT, capture_output=True, check=False).stdout  # noqa: S603
+
+    def turn(item: pytest.Item) -> bytes:
+        if item.get_closest_marker("slow") is None:
+            return b""
+        return hashlib.sha256(head + bytes(item.path.relative_to(ROOT))).digest()
+
+    items.sort(key=turn)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
