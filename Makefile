@@ -100,26 +100,30 @@ benchmark: $(STAMP) ## all policies on all tables, hours (docs/benchmark.md); pr
 ABLATED = admire,admire-target,admire-raw-weights,admire-score-alone,admire-most-probable,$\
 	admire-one-noise,admire-no-linear,admire-no-guard,admire-single-trials,$\
 	admire-not-crossed,admire-unguarded,admire-one-proof,admire-no-proof
-ABLATION = $(BIN)/kedro admire benchmark --seeds 0-4 --policies $(ABLATED)
+OF_THE_SIMPLEX = admire-short-design,admire-uneven,admire-untied,admire-trusting,admire-bold
+ABLATION = $(BENCHMARK) --seeds 0-4 --policies
 ABLATION_OUT = --out $(REPORTS)/ablation
 ablation: $(STAMP) ## our policy with each of its choices taken back in turn (docs/optimizer.md)
-	for table in made-up-transfer made-up-noise made-up-reversed; do \
-		$(ABLATION) --table $$table --objectives average --budget 15 $(ABLATION_OUT)/$$table || exit; \
+	$(BIN)/python benchmarks/kept.py unpack
+	for told in transfer noise reversed; do \
+		$(ABLATION) $(ABLATED) --table made-up-$$told --objectives average --budget 15 \
+			$(ABLATION_OUT)-$$told || exit; \
 	done
-	$(ABLATION) --table tulu --objectives average,average_id,average_ood --budget 15 $(ABLATION_OUT)/tulu
-	$(ABLATION) --table pile --objectives average --budget 0.1 $(ABLATION_OUT)/pile
+	$(ABLATION) $(ABLATED) --table tulu --objectives average,average_id,average_ood --budget 15 \
+		$(ABLATION_OUT)-tulu
+	$(ABLATION) $(ABLATED) --table pile --objectives average --budget 0.1 $(ABLATION_OUT)-pile
 # Small sizes that are next to free are the Pile's, and 0.1 pays for nothing else.
-	$(BIN)/kedro admire benchmark --seeds 0-4 --policies admire,admire-no-credit --table pile \
-		--objectives average --budget 2 $(ABLATION_OUT)/pile-credit
+	$(ABLATION) admire,admire-no-credit --table pile --objectives average --budget 2 \
+		$(ABLATION_OUT)-credit
 # Where the smallest size is next to free, the target's second trial is its proof.
 	for told in transfer noise reversed; do \
-		$(BIN)/kedro admire benchmark --seeds 0-4 --table made-up-cheap-$$told \
-			--policies admire,admire-unproven,admire-no-credit,admire-target --objectives average \
-			--budget 6 $(ABLATION_OUT)/cheap-$$told || exit; \
+		$(ABLATION) admire,admire-unproven,admire-no-credit,admire-target \
+			--table made-up-cheap-$$told --objectives average --budget 6 \
+			$(ABLATION_OUT)-cheap-$$told || exit; \
 	done
-# The design is of the simplex alone.
-	$(ABLATION),admire-short-design,admire-uneven,admire-untied,admire-trusting,admire-bold --table tulu --problem simulator \
-		--objectives average --budget 10 $(ABLATION_OUT)/tulu-simulator
+# The design and caution are of the simplex alone.
+	$(ABLATION) $(ABLATED),$(OF_THE_SIMPLEX) --table tulu --problem simulator --objectives average \
+		--budget 10 $(ABLATION_OUT)-simulator
 
 benchmark-quick: $(STAMP) ## a look at the policies within 5 minutes
 	$(BIN)/kedro admire benchmark --table tulu --quick
