@@ -29,7 +29,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -119,48 +119,71 @@ def renew(folder: Path, before: Path, share: float, trials: int | None, processe
     )
 
 
+@dataclass(frozen=True)
+class _Older:
+    """Campaigns of a policy in a file that the same older code has run.
+
+    Attributes:
+        policy: Its name.
+        names: Of the campaigns' own files.
+        sample: Those of them that are run again.
+        code: The fingerprint of today's code.
+    """
+
+    policy: str
+    names: list[str]
+    sample: list[str]
+    code: str
+
+
 def _renew_file(kept: Path, before: Path, share: float, trials: int | None, processes: int) -> bool:
     frames = {str(name): frame for name, frame in pd.read_parquet(kept).groupby(FILE)}
-    groups: dict[tuple[str, str], list[str]] = {}
-    for name, frame in frames.items():
-        if not frame[CUT].any():
-            groups.setdefault((frame["policy"].iloc[0], frame[CODE].iloc[0]), []).append(name)
-    whole, today, samples = True, {}, {}
-    for group, names in groups.items():
-        try:
-            code = _code(frames[names[0]])
-            if code != group[1]:
-                samples[group] = _sample(names, share, code)
-                _check_names([frames[name] for name in samples[group]])
-                today[group] = code
-        except UserError as error:
-            whole = False
-            print(f"{kept.name}, {group[0]}: left as it is: {error}")  # noqa: T201
-    if not today:
-        return whole
-    sampled = {name: group for group in today for name in samples[group]}
+    older, whole = _find_older(kept, frames, share)
+    sampled = {name: group for group in older for name in group.sample}
     try:
         then = _run_again([frames[name] for name in sampled], before, trials, processes)
-        renewed = [frames[name].assign(**{CODE: today[sampled[name]]}) for name in then]
+        renewed = [frames[name].assign(**{CODE: sampled[name].code}) for name in then]
         now = _run_again(renewed, ROOT, trials, processes)
     except UserError as error:
         print(f"{kept.name}: left as it is: {error}")  # noqa: T201
         return False
-    for group, code in today.items():
-        names, sample = groups[group], samples[group]
-        about = f"{kept.name}, {group[0]}: {len(sample)} of {len(names)} run again"
+    for group in older:
+        sample = group.sample
+        about = f"{kept.name}, {group.policy}: "
+        again = f"{len(sample)} of {len(group.names)} run again, "
         if not all(name in then for name in sample):
             whole = False
-            print(f"{kept.name}, {group[0]}: left as it is: not run by {before}")  # noqa: T201
+            print(f"{about}left as it is: not run by {before}")  # noqa: T201
         elif other := [name for name in sample if not now[name].equals(then[name])]:
             whole = False
-            print(f"{about}, none renewed; other steps: {', '.join(other)}")  # noqa: T201
+            print(f"{about}{again}none renewed; other steps: {', '.join(other)}")  # noqa: T201
         else:
-            for name in names:
-                frames[name] = frames[name].assign(**{CODE: code})
+            for name in group.names:
+                frames[name] = frames[name].assign(**{CODE: group.code})
             _write(frames, kept)
-            print(f"{about}, the same; all renewed")  # noqa: T201
+            print(f"{about}{again}the same; all renewed")  # noqa: T201
     return whole
+
+
+def _find_older(
+    kept: Path, frames: dict[str, pd.DataFrame], share: float
+) -> tuple[list[_Older], bool]:
+    """Return what older code has run and today's can run again, and whether that is all of it."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, frame in frames.items():
+        if not frame[CUT].any():
+            groups.setdefault((frame["policy"].iloc[0], frame[CODE].iloc[0]), []).append(name)
+    older, whole = [], True
+    for (policy, then), names in groups.items():
+        try:
+            if (code := _code(frames[names[0]])) != then:
+                sample = _sample(names, share, code)
+                _check_names([frames[name] for name in sample])
+                older.append(_Older(policy, names, sample, code))
+        except UserError as error:
+            whole = False
+            print(f"{kept.name}, {policy}: left as it is: {error}")  # noqa: T201
+    return older, whole
 
 
 def _replaces(frame: pd.DataFrame, path: Path) -> bool:
