@@ -121,7 +121,7 @@ ablation: $(STAMP) ## our policy with each of its choices taken back in turn (do
 			--table made-up-cheap-$$told --objectives average --budget 6 \
 			$(ABLATION_OUT)-cheap-$$told || exit; \
 	done
-# The design and caution are of the simplex alone.
+# The design, distrust and caution are of the simplex alone.
 	$(ABLATION) $(ABLATED),$(OF_THE_SIMPLEX) --table tulu --problem simulator --objectives average \
 		--budget 10 $(ABLATION_OUT)-simulator
 

@@ -7,9 +7,9 @@
 A benchmark keeps each finished campaign in a file of its own, in `jobs/`, and so goes on where it
 was stopped. Some take hours: `pack` adds those of a benchmark to the file of its name in a folder
 (`benchmarks/results` if none is given), and `unpack` puts those of all files there where
-`make benchmark` looks for them, next to what has been run here; what older code has run here gives
-way to what today's has. What other code has run than that of today is run again there
-(`benchmark.redo`).
+`make benchmark` and `make ablation` look for them, next to what has been run here; what older code
+has run here gives way to what today's has. What other code has run than that of today is run again
+there (`benchmark.redo`).
 
 `renew` is for a change of the code that is to change no result. Of the campaigns that the code of
 another checkout has run (`git worktree add CHECKOUT REVISION`) it runs a share again, at least
@@ -127,41 +127,42 @@ class _Older:
         policy: Its name.
         names: Of the campaigns' own files.
         sample: Those of them that are run again.
-        code: The fingerprint of today's code.
+        today: The fingerprint of today's code.
     """
 
     policy: str
     names: list[str]
     sample: list[str]
-    code: str
+    today: str
 
 
 def _renew_file(kept: Path, before: Path, share: float, trials: int | None, processes: int) -> bool:
     frames = {str(name): frame for name, frame in pd.read_parquet(kept).groupby(FILE)}
     older, whole = _find_older(kept, frames, share)
+    if not older:
+        return whole
     sampled = {name: group for group in older for name in group.sample}
     try:
         then = _run_again([frames[name] for name in sampled], before, trials, processes)
-        renewed = [frames[name].assign(**{CODE: sampled[name].code}) for name in then]
+        renewed = [frames[name].assign(**{CODE: sampled[name].today}) for name in then]
         now = _run_again(renewed, ROOT, trials, processes)
     except UserError as error:
         print(f"{kept.name}: left as it is: {error}")  # noqa: T201
         return False
     for group in older:
         sample = group.sample
-        about = f"{kept.name}, {group.policy}: "
-        again = f"{len(sample)} of {len(group.names)} run again, "
+        about = f"{kept.name}, {group.policy}: {len(sample)} of {len(group.names)} run again"
         if not all(name in then for name in sample):
             whole = False
-            print(f"{about}left as it is: not run by {before}")  # noqa: T201
+            print(f"{kept.name}, {group.policy}: left as it is: not run by {before}")  # noqa: T201
         elif other := [name for name in sample if not now[name].equals(then[name])]:
             whole = False
-            print(f"{about}{again}none renewed; other steps: {', '.join(other)}")  # noqa: T201
+            print(f"{about}, none renewed; other steps: {', '.join(other)}")  # noqa: T201
         else:
             for name in group.names:
-                frames[name] = frames[name].assign(**{CODE: group.code})
+                frames[name] = frames[name].assign(**{CODE: group.today})
             _write(frames, kept)
-            print(f"{about}{again}the same; all renewed")  # noqa: T201
+            print(f"{about}, the same; all renewed")  # noqa: T201
     return whole
 
 
@@ -174,12 +175,12 @@ def _find_older(
         if not frame[CUT].any():
             groups.setdefault((frame["policy"].iloc[0], frame[CODE].iloc[0]), []).append(name)
     older, whole = [], True
-    for (policy, then), names in groups.items():
+    for (policy, code), names in groups.items():
         try:
-            if (code := _code(frames[names[0]])) != then:
-                sample = _sample(names, share, code)
+            if (today := _code(frames[names[0]])) != code:
+                sample = _sample(names, share, today)
                 _check_names([frames[name] for name in sample])
-                older.append(_Older(policy, names, sample, code))
+                older.append(_Older(policy, names, sample, today))
         except UserError as error:
             whole = False
             print(f"{kept.name}, {policy}: left as it is: {error}")  # noqa: T201
@@ -330,7 +331,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     packing = commands.add_parser("pack", help="add a benchmark's campaigns to its file")
     packing.add_argument("benchmark", type=Path, help="its folder")
-    unpacking = commands.add_parser("unpack", help="put the campaigns where make benchmark looks")
+    unpacking = commands.add_parser("unpack", help="put the campaigns where make looks")
     unpacking.add_argument("--reports", type=Path, default=REPORTS, help="folder of benchmarks")
     renewing = commands.add_parser("renew", help="run a share again; if the same, renew the rest")
     renewing.add_argument("--before", type=Path, required=True, help="a checkout of the older code")
