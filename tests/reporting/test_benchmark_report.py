@@ -75,6 +75,17 @@ def test_costs_of_many_decades_are_drawn_on_a_logarithmic_axis(curves: pd.DataFr
     assert draw_regret(cheap, panels).axes[0].get_xscale() == "log"
 
 
+def test_many_policies_are_drawn_without_intervals_that_hide_each_other(
+    curves: pd.DataFrame,
+) -> None:
+    one = curves[curves["policy"] == "random"]
+    for count, bands in ((8, 8), (9, 0)):
+        many = pd.concat([one.assign(policy=f"policy-{i}") for i in range(count)])
+        figure = draw_regret(many, {"average": ("average",)})
+        (axes,) = figure.axes
+        assert (len(axes.collections), "95 %" in texts(figure)) == (bands, bands > 0)
+
+
 def test_shares_of_fidelities_fill_the_whole(curves: pd.DataFrame) -> None:
     order = [fidelity.name for fidelity in TABLE.fidelities]
     figure = draw_fidelities(curves, ["admire"], order)

@@ -33,6 +33,12 @@ _POINTS = 200
 _DECADES = 2.0
 """Costs that span more than so many powers of ten are drawn on a logarithmic axis."""
 
+_MOST_BANDS = 8
+"""Intervals of more policies lie on each other and hide the lines."""
+
+_LEGEND_LINE = 0.2
+"""Inches of a policy in the legend, which stands beside the panels."""
+
 _COST = "cost (trainings of the target)"
 
 
@@ -50,15 +56,17 @@ def draw_regret(
         panels: Title of each panel and the objectives that it averages over. Of several, or of the
             only one there is, it shows the campaigns that all policies have.
         value: ``honest`` or ``published``.
-        band: Whether to draw the 95 % intervals of the mean over seeds.
+        band: Whether to draw the 95 % intervals of the mean over seeds, of up to eight policies.
     """
     import numpy as np
 
     columns = 5 if len(panels) > 6 else 2 if len(panels) == 4 else min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
     width, height = (4.2, 3.4) if columns <= 3 else (2.9, 2.4)
-    figure, grid = _figure(rows, columns, width * columns + 1.6, height * rows + 0.5)
     styles = _styles(list(curves["policy"].unique()))
+    tall = max(height * rows + 0.5, _LEGEND_LINE * len(styles) + 1)
+    figure, grid = _figure(rows, columns, width * columns + 1.6, tall)
+    band = band and len(styles) <= _MOST_BANDS
     alone = curves["objective"].nunique() == 1
     for axes, (title, objectives) in zip(grid, panels.items(), strict=False):
         part = curves[curves["objective"].isin(objectives)]
