@@ -58,7 +58,7 @@ overhead: $(STAMP) ## what a step takes beside its compute, as the campaign's hi
 many-trials: $(STAMP) ## what is lost where there are more trials than the surrogate is fitted to
 	$(BIN)/python benchmarks/many_trials.py
 
-mixing-laws: $(STAMP) ## our policy where small sizes tell and where they mislead, and corners are bad
+mixing-laws: $(STAMP) ## policies where small sizes tell and where they mislead, and corners are bad
 	$(BIN)/python benchmarks/mixing_laws.py
 
 constraints: $(STAMP) ## what a constraint on a metric costs, and how often it is kept

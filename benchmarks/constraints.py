@@ -9,8 +9,11 @@ means over metrics and seeds,
 
 - `kept`: how many of the recommended mixtures keep the constraint, by the simulator's truth;
 - `regret` of those that do: 0 the best mixture that keeps it, 1 a random one;
-- `both`: the same of all, where a mixture that does not keep it counts as a random one.
+- `both`: the same of all, where a mixture that does not keep it counts as a random one, and its
+  standard error.
 
+`heeded` is our policy, which also says how likely it takes its recommendation to keep the
+constraint: printed as a mean, and how many were kept of those with the probability asked for.
 `ignored` is our policy without the constraint, `random` tries mixtures of the target at random and
 recommends the best one whose trial kept it.
 """
@@ -131,8 +134,11 @@ def spend(policy: Policy, problem: SimulatorProblem, budget: float, seed: int) -
         history.run(proposal.mixture, names.index(proposal.fidelity), rng)
 
 
-def recommended(name: str, case: Constrained, budget: float, seed: int) -> np.ndarray:
-    """Return the mixture (``K``) that a policy recommends once the budget is spent."""
+def recommended(name: str, case: Constrained, budget: float, seed: int) -> tuple[np.ndarray, float]:
+    """Return the mixture (``K``) that a policy recommends once the budget is spent.
+
+    And how likely it takes it to keep the constraint, NaN where it knows of none.
+    """
     if name == "random":
         trials = spend(make_policy("random"), case.problem, budget, seed)
         kept = case.sign * trials.metrics[:, case.column] >= case.bound
@@ -140,22 +146,24 @@ def recommended(name: str, case: Constrained, budget: float, seed: int) -> np.nd
         rank = np.where(kept, trials.scores, -np.inf)
         if not kept.any():
             rank = case.sign * trials.metrics[:, case.column]
-        return np.asarray(trials.mixtures[int(rank.argmax())])
-    policy = make_policy(constraints=[case.constraint()] if name == "heeded" else [])
+        return np.asarray(trials.mixtures[int(rank.argmax())]), np.nan
+    heeded = [case.constraint()] if name == "heeded" else []
+    policy = make_policy(constraints=heeded)
     trials = spend(policy, case.problem, budget, seed)
     found = policy.recommend(case.problem.space, trials, seed)
     if found is None:
         raise RuntimeError(f"{name} recommends nothing")
-    return found.mixture
+    likely = [constraint.likelihood(*found.metrics[constraint.metric]) for constraint in heeded]
+    return found.mixture, likely[0] if likely else np.nan
 
 
-def measure(job: tuple[str, str, int, float]) -> list[tuple[bool, float]]:
-    """Run the campaigns of one constraint: whether each policy keeps it, and its regret."""
+def measure(job: tuple[str, str, int, float]) -> list[tuple[bool, float, float]]:
+    """Run the campaigns of one constraint: is it kept, with what regret, how likely was it."""
     table, metric, seed, budget = job
     torch.set_num_threads(1)
     case = Constrained(table, metric, seed)
-    mixtures = [recommended(name, case, budget, seed) for name in POLICIES]
-    return [(bool(case.keeps(m[None])[0]), case.regret(m)) for m in mixtures]
+    found = [recommended(name, case, budget, seed) for name in POLICIES]
+    return [(bool(case.keeps(m[None])[0]), case.regret(m), likely) for m, likely in found]
 
 
 def contrary(runs: RunTable) -> list[str]:
@@ -184,14 +192,22 @@ def main() -> None:
     seeds = range(arguments.first, arguments.first + arguments.seeds)
     jobs = [(arguments.table, m, seed, arguments.budget) for m, seed in product(metrics, seeds)]
     with ProcessPoolExecutor(arguments.processes) as pool:
-        found = np.array(list(pool.map(measure, jobs)))  # jobs x policies x 2
+        found = np.array(list(pool.map(measure, jobs)))  # jobs x policies x 3
     print(f"{arguments.table}, {seeds}, constraints on {', '.join(metrics)}")  # noqa: T201
-    for policy, (kept, regrets) in zip(POLICIES, found.transpose(1, 2, 0), strict=True):
+    for policy, (kept, regrets, likely) in zip(POLICIES, found.transpose(1, 2, 0), strict=True):
         keeps = kept.astype(bool)
+        both = np.where(keeps, regrets, 1)
+        error = both.std(ddof=1) / len(both) ** 0.5
         print(  # noqa: T201
             f"{policy:8s} kept {kept.mean():.2f}  regret {regrets[keeps].mean():.3f}  "
-            f"both {np.where(keeps, regrets, 1).mean():.3f}"
+            f"both {both.mean():.3f} ± {error:.3f}"
         )
+        sure = likely >= Constraint.probability
+        if not np.isnan(likely).all():
+            print(  # noqa: T201
+                f"{'':8s} predicted {likely.mean():.2f}; of {sure.sum()} with the probability "
+                f"asked for, {keeps[sure].sum()} kept"
+            )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What our policy makes of small sizes that tell and that mislead, where corners are bad.
+"""What policies make of small sizes that tell and that mislead, where corners are bad.
 
     python benchmarks/mixing_laws.py [--policies admire,admire-bold,...] [--seeds 12] [--budget 6]
 
@@ -20,7 +20,7 @@ from admire_pipeline.replay.measures import Curve
 from admire_pipeline.replay.mixing_law import MixingLawProblem
 from admire_pipeline.replay.policies import make
 
-POLICIES = "admire,admire-bold,admire-target,random"
+POLICIES = "admire,admire-bold,admire-target,admire-bo,random"
 
 
 def run(job: tuple[str, bool, int, float]) -> list[float]:
