@@ -60,7 +60,8 @@ LEAST = 3
 def pack(benchmark: Path, folder: Path) -> None:
     """Add the finished campaigns of a benchmark's folder to the file of its name.
 
-    Of a campaign that both have, the file holds the benchmark's from then on.
+    Of a campaign that both have, the file holds the benchmark's from then on, but for what today's
+    code has run and the benchmark's had not.
     """
     kept = folder / f"{benchmark.name}.parquet"
     frames = {
@@ -69,7 +70,9 @@ def pack(benchmark: Path, folder: Path) -> None:
     }
     if kept.exists():
         for name, frame in pd.read_parquet(kept).groupby(FILE):
-            frames.setdefault(str(name), frame)
+            path = benchmark / JOBS / str(name)
+            if str(name) not in frames or _replaces(frame, path):
+                frames[str(name)] = frame
     if not frames:
         raise SystemExit(f"{benchmark / JOBS}: no campaign has been finished there")
     folder.mkdir(parents=True, exist_ok=True)

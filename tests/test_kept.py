@@ -86,6 +86,9 @@ def test_what_older_code_has_run_gives_way_to_what_todays_has(tmp_path: Path) ->
     one, other = (plan.path(Job("random", "average", seed)) for seed in plan.seeds)
     today = pd.read_parquet(one)
     today.assign(code="older").to_parquet(one, index=False)
+    kept("pack", plan.folder, results)
+    codes = pd.read_parquet(results / "benchmark.parquet")["code"]
+    assert codes.unique().tolist() == today["code"].unique().tolist(), "not from older code"
     kept("unpack", results, "--reports", tmp_path)
     assert pd.read_parquet(one)["code"].equals(today["code"])
 
