@@ -69,10 +69,10 @@ def pack(benchmark: Path, folder: Path) -> None:
         for path in (benchmark / JOBS).glob("[!.]*.parquet")
     }
     if kept.exists():
-        for name, frame in pd.read_parquet(kept).groupby(FILE):
-            path = benchmark / JOBS / str(name)
-            if str(name) not in frames or _replaces(frame, path):
-                frames[str(name)] = frame
+        for key, frame in pd.read_parquet(kept).groupby(FILE):
+            name = str(key)
+            if name not in frames or _replaces(frame, frames[name]):
+                frames[name] = frame
     if not frames:
         raise SystemExit(f"{benchmark / JOBS}: no campaign has been finished there")
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def unpack(folder: Path, reports: Path) -> None:
         campaigns = pd.read_parquet(kept).groupby(FILE, sort=False)
         for name, frame in campaigns:
             path = jobs / Path(str(name)).name
-            if not path.exists() or _replaces(frame, path):
+            if not path.exists() or _replaces(frame, pd.read_parquet(path, columns=[CODE])):
                 own = frame.drop(columns=FILE)
                 save_atomically(path, partial(own.to_parquet, index=False))
         print(f"{len(campaigns)} campaigns of {kept} in {jobs}")  # noqa: T201
@@ -190,10 +190,9 @@ def _find_older(
     return older, whole
 
 
-def _replaces(frame: pd.DataFrame, path: Path) -> bool:
-    """Tell whether today's code has run a kept campaign, and other code the one of a file."""
-    same = frame[CODE].iloc[0] == pd.read_parquet(path, columns=[CODE])[CODE].iloc[0]
-    return not same and _is_mine(frame)
+def _replaces(frame: pd.DataFrame, other: pd.DataFrame) -> bool:
+    """Tell whether today's code has run a kept campaign, and other code the one that is there."""
+    return bool(frame[CODE].iloc[0] != other[CODE].iloc[0]) and _is_mine(frame)
 
 
 def _write(frames: dict[str, pd.DataFrame], kept: Path) -> None:
